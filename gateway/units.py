@@ -8,8 +8,7 @@ only in JSON, SQL and protobuf, under a name with a unit suffix (_msat, _lovelac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import total_ordering
-from typing import Any, Self
+from typing import Any, Self, overload
 
 
 def _int(value: object) -> int:
@@ -18,7 +17,6 @@ def _int(value: object) -> int:
     return value
 
 
-@total_ordering
 @dataclass(frozen=True, slots=True, eq=False)
 class _Quantity:
     value: int
@@ -30,9 +28,16 @@ class _Quantity:
         return type(other) is type(self) and other.value == self.value
 
     def __lt__(self, other: Self) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return self.value < other.value
+        return self.value < other.value if type(other) is type(self) else NotImplemented
+
+    def __le__(self, other: Self) -> bool:
+        return self.value <= other.value if type(other) is type(self) else NotImplemented
+
+    def __gt__(self, other: Self) -> bool:
+        return self.value > other.value if type(other) is type(self) else NotImplemented
+
+    def __ge__(self, other: Self) -> bool:
+        return self.value >= other.value if type(other) is type(self) else NotImplemented
 
     def __hash__(self) -> int:
         return hash((type(self).__name__, self.value))
@@ -103,6 +108,10 @@ class PosixMs(_Quantity):
             return NotImplemented
         return PosixMs(self.value + span.value)
 
+    @overload
+    def __sub__(self, other: Ms) -> PosixMs: ...
+    @overload
+    def __sub__(self, other: PosixMs) -> Ms: ...
     def __sub__(self, other: Any) -> Any:
         if type(other) is Ms:
             return PosixMs(self.value - other.value)
@@ -121,6 +130,10 @@ class BlockHeight(_Quantity):
             return NotImplemented
         return BlockHeight(self.value + span.value)
 
+    @overload
+    def __sub__(self, other: BlockDelta) -> BlockHeight: ...
+    @overload
+    def __sub__(self, other: BlockHeight) -> BlockDelta: ...
     def __sub__(self, other: Any) -> Any:
         if type(other) is BlockDelta:
             return BlockHeight(self.value - other.value)

@@ -152,9 +152,11 @@ class Signer(Protocol):
     async def sign_transaction(self, keys: Sequence[VerificationKey], tx_cbor: bytes) -> bytes:
         """Adds the witnesses of the wallet and of `keys`; returns the transaction's CBOR."""
         ...
+
     async def sign_invoice(self, message_hash: bytes) -> bytes:
         """65-byte recoverable ECDSA signature by the node key over a 32-byte hash (BOLT 11)."""
         ...
+
     async def node_ecdh(self, point: bytes) -> bytes:
         """sha256 of the compressed shared point with the node key (BOLT 8)."""
         ...
@@ -169,6 +171,7 @@ class Connection(Protocol):
     async def receive(self) -> bytes:
         """Raises `Refused` (cl.net.closed and others) when the connection ends or breaks a rule."""
         ...
+
     async def close(self) -> None: ...
 
 

@@ -105,11 +105,11 @@ class Squash:
         """The canonical squash that covers this one's indices and `indices`, with `amount` in all."""
         add = set(indices)
         top = max(add | {self.index})
-        gaps = [
-            i
-            for i in range(1, top)
-            if not self.covers(i) and i not in add
-        ] if top > self.index or self.exclude else []
+        gaps = (
+            [i for i in range(1, top) if not self.covers(i) and i not in add]
+            if top > self.index or self.exclude
+            else []
+        )
         return Squash(amount, top, tuple(gaps))
 
 
@@ -219,10 +219,7 @@ class Closed:
     @property
     def closer_amount(self) -> Lovelace:
         return (
-            self.closer_deposit
-            + self.closer_squash.amount
-            - self.responder_squash.amount
-            + self.entries.paid
+            self.closer_deposit + self.closer_squash.amount - self.responder_squash.amount + self.entries.paid
         )
 
 

@@ -1,0 +1,185 @@
+"""Codes of the swap engine (docs/errors.md is generated from them)."""
+
+from gateway.errors import Action, Fault, define
+
+_R = Action.REFUSE
+
+INVOICE_MALFORMED = define(
+    "swap.invoice.malformed",
+    Fault.REMOTE,
+    _R,
+    "the invoice cannot be read",
+    "Ask the payee for a new invoice and check that it was copied whole.",
+)
+INVOICE_NETWORK = define(
+    "swap.invoice.wrong_network",
+    Fault.REMOTE,
+    _R,
+    "the invoice belongs to another network",
+    "Ask for an invoice of the network that this gateway serves.",
+)
+INVOICE_EXPIRED = define(
+    "swap.invoice.expired",
+    Fault.REMOTE,
+    _R,
+    "the invoice has expired or expires before a quote for it would",
+    "Ask the payee for a new invoice.",
+)
+INVOICE_AMOUNTLESS = define(
+    "swap.invoice.amountless",
+    Fault.REMOTE,
+    _R,
+    "the invoice names no amount",
+    "Ask the payee for an invoice with an amount.",
+)
+INVOICE_FEATURE = define(
+    "swap.invoice.unknown_feature",
+    Fault.REMOTE,
+    _R,
+    "the invoice requires a feature that this gateway does not know",
+    "Ask the payee for an invoice without that feature, or upgrade the gateway.",
+)
+INVOICE_OWN_NODE = define(
+    "swap.invoice.own_node",
+    Fault.REMOTE,
+    _R,
+    "the invoice was made by the gateway's own Lightning node",
+    "Pay the receiver over Cardano Lightning instead; a swap to oneself would move nothing.",
+    409,
+)
+HASH_IN_USE = define(
+    "swap.hash.in_use",
+    Fault.REMOTE,
+    _R,
+    "a swap with this payment hash is not released yet",
+    "Wait until that swap ends (gateway swap show), or ask for an invoice with a new hash.",
+    409,
+)
+AMOUNT_TOO_SMALL = define(
+    "swap.amount.too_small",
+    Fault.REMOTE,
+    _R,
+    "the amount is below the least that a swap may carry",
+    "Use at least the allowed amount.",
+)
+AMOUNT_TOO_LARGE = define(
+    "swap.amount.too_large",
+    Fault.REMOTE,
+    _R,
+    "the amount is above the most that a swap may carry",
+    "Use at most the allowed amount, or split it.",
+)
+NO_BITCOIN_LIQUIDITY = define(
+    "swap.liquidity.bitcoin",
+    Fault.LOCAL,
+    _R,
+    "the gateway's Lightning channels cannot carry this amount now",
+    "Try a smaller amount or later; the operator can add Lightning liquidity.",
+    409,
+)
+NO_CARDANO_LIQUIDITY = define(
+    "swap.liquidity.cardano",
+    Fault.LOCAL,
+    _R,
+    "the gateway's side of the channel does not hold enough to pay this out",
+    "Ask for at most the allowed amount, or ask the gateway to add funds (gateway channel add).",
+    409,
+)
+NO_SLOT = define(
+    "swap.liquidity.slots",
+    Fault.LOCAL,
+    _R,
+    "the channel has no free place for another cheque",
+    "Wait until a pending payment ends.",
+    409,
+)
+TIMELOCK_TOO_LONG = define(
+    "swap.timelock.too_long",
+    Fault.REMOTE,
+    _R,
+    "the payee asks for a longer time lock than a cheque may live",
+    "Ask for an invoice with a smaller min_final_cltv_expiry_delta.",
+)
+TIMELOCK_TOO_SHORT = define(
+    "swap.timelock.too_short",
+    Fault.REMOTE,
+    _R,
+    "the cheque expires too early for the payment behind it",
+    "Offer the cheque with the quoted timeout.",
+)
+CHEQUE_AMOUNT = define(
+    "swap.cheque.amount",
+    Fault.REMOTE,
+    _R,
+    "the cheque does not carry the quoted amount",
+    "Offer the cheque with the quoted amount.",
+)
+CHEQUE_UNEXPECTED = define(
+    "swap.cheque.unexpected",
+    Fault.REMOTE,
+    _R,
+    "no open quote fits this cheque's lock",
+    "Ask for a quote first, then offer the cheque.",
+)
+QUOTE_UNKNOWN = define(
+    "swap.quote.unknown", Fault.REMOTE, _R, "no quote has this id", "Ask for a new quote.", 404
+)
+QUOTE_EXPIRED = define(
+    "swap.quote.expired", Fault.REMOTE, _R, "the quote is no longer valid", "Ask for a new quote.", 410
+)
+QUOTE_OTHER_PEER = define(
+    "swap.quote.other_peer",
+    Fault.REMOTE,
+    _R,
+    "the quote was given to another peer",
+    "Ask for your own quote.",
+    403,
+)
+HOLD_TOO_LATE = define(
+    "swap.hold.too_late",
+    Fault.REMOTE,
+    _R,
+    "the held payment leaves too little time for a cheque",
+    "Pay the invoice again with its full time lock.",
+)
+HOLD_AMOUNT = define(
+    "swap.hold.amount",
+    Fault.REMOTE,
+    _R,
+    "the held payment does not carry the invoiced amount",
+    "Pay the invoiced amount.",
+)
+PAUSED = define(
+    "swap.paused",
+    Fault.ENVIRONMENT,
+    Action.RETRY,
+    "new swaps are paused",
+    "Try again later; gateway status names the reason.",
+    503,
+)
+SWAP_UNKNOWN = define(
+    "swap.unknown", Fault.REMOTE, _R, "no swap has this id", "List swaps with gateway swap list.", 404
+)
+NOT_CANCELLABLE = define(
+    "swap.not_cancellable",
+    Fault.LOCAL,
+    _R,
+    "the swap has gone too far to be cancelled safely",
+    "Wait: it ends by itself, or is released once the other leg is proven dead.",
+    409,
+)
+ILLEGAL_EDGE = define(
+    "swap.illegal_edge",
+    Fault.LOCAL,
+    Action.STOP,
+    "an event does not fit the state of the swap",
+    "Report this with the swap's log (gateway swap show --json).",
+    500,
+)
+PREIMAGE_WRONG = define(
+    "swap.preimage.wrong",
+    Fault.REMOTE,
+    Action.FAIL_CHEQUE,
+    "the preimage does not open the lock",
+    "Send the 32 bytes whose sha-256 is the payment hash.",
+)
