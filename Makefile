@@ -1,0 +1,73 @@
+# The front door: `make demo` shows value crossing both ways, `make test` runs every test.
+# Both create what they need from nothing. Downloads and builds are cached outside the tree.
+
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
+	$$p -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+BLN ?= embedded
+PYTEST_ARGS ?=
+SLOW := devnet or daemons or node
+
+.PHONY: demo test check fmt lint types unit validators validators-check wire lock daemons judge postgres docs wheel-test clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/python -m regtest.demo --bln $(BLN)
+
+test: $(VENV)/.dev check validators-check judge daemons postgres
+	$(BIN)/pytest -n 2 --dist loadfile -m "$(SLOW)" $(PYTEST_ARGS)
+
+check: $(VENV)/.dev lint types unit
+
+unit: $(VENV)/.dev
+	$(BIN)/pytest -n 2 -m "not ($(SLOW))" $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+fmt: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+validators:
+	$(PYTHON) validators/build.py
+
+validators-check:
+	$(PYTHON) validators/build.py --check
+
+daemons:
+	$(PYTHON) regtest/bitcoin/build.py
+
+judge:
+	$(PYTHON) regtest/judge/install.py
+
+postgres:
+	$(PYTHON) -m regtest.postgres
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m docs.generate
+
+wheel-test: $(VENV)/.dev
+	$(BIN)/python -m regtest.wheel
+
+lock: $(VENV)/.dev
+	$(BIN)/python -m requirements.lock
+
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml
+	test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
+	touch $@
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

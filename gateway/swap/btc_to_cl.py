@@ -1,0 +1,260 @@
+"""R2. btc_to_cl by hold invoice: Bitcoin Lightning pays in and LND holds it, a cheque goes out.
+
+The cheque's timeout is computed from the HTLCs' real expiry when they are accepted. The invoice is
+cancelled only once the cheque is proven dead; it is settled with a preimage that is already durable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from gateway.btc.ports import (
+    HoldInvoice,
+    InvoiceAccepted,
+    InvoiceCancelled,
+    InvoiceNotFound,
+    InvoiceOpen,
+    InvoiceSettled,
+    TimeConstants,
+)
+from gateway.errors import Rejection
+from gateway.hashlock import Preimage
+from gateway.outcome import Continue, Outcome, Reject, Wait
+from gateway.profile import NetworkProfile
+from gateway.swap import effects as f
+from gateway.swap import errors
+from gateway.swap import events as e
+from gateway.swap import inputs as i
+from gateway.swap import state as s
+from gateway.swap.timelock import Clocks, cheque_timeout, hold_overhead
+from gateway.units import BlockDelta, PosixMs
+
+Result = Outcome[e.Event, f.Effect]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The moment of the decision. `attempt` tells attempts of one hash apart."""
+
+    profile: NetworkProfile
+    clocks: Clocks
+    constants: TimeConstants
+    attempt: int
+    paused: str = ""
+
+
+def reference(state: s.State, context: Context) -> bytes:
+    """The idempotency key of the outgoing cheque: one for each attempt of a hash."""
+    return state.quote.hashlock.raw + context.attempt.to_bytes(4, "big")
+
+
+def decide(state: s.State, given: i.Input, context: Context) -> Result:
+    """What follows from `given` in `state`."""
+    match state:
+        case s.Quoted():
+            return _quoted(state, given, context)
+        case s.IncomingLocked():
+            return Wait("the cheque is about to be intended")  # one commit with its intent, as in _accepted
+        case s.OutgoingIntended() | s.OutgoingInFlight():
+            return _outgoing_live(state, given, context)
+        case s.PreimageKnown() | s.IncomingClaiming():
+            return _claiming(state, given)
+        case s.OutgoingProvenDead() | s.IncomingReleasing():
+            return _releasing(state, given)
+        case s.Done() | s.Released() | s.Refused():
+            return _ended(state, given)
+    assert_never(state)
+
+
+def invoice_for(state: s.Quoted, context: Context) -> HoldInvoice:
+    """The hold invoice of a quote: its life nests in the quote's."""
+    quote = state.quote
+    left = max(1, (quote.valid_until - context.clocks.now).value // 1000)
+    return HoldInvoice(
+        hashlock=quote.hashlock,
+        amount=quote.bitcoin,
+        memo=f"swap {quote.id.hex()[:16]}",
+        expiry_s=left,
+        min_final_cltv=quote.final_cltv,
+    )
+
+
+def _quoted(state: s.Quoted, given: i.Input, context: Context) -> Result:
+    quote = state.quote
+    match given:
+        case i.InvoiceCreated(invoice) if not quote.invoice:
+            return Continue((e.InvoiceMade(invoice),), (f.LookUpInvoice(quote.hashlock),))
+        case i.InvoiceAnswer(InvoiceAccepted() as held):
+            return _accepted(state, held, context)
+        case i.InvoiceAnswer(InvoiceCancelled()):
+            return Continue((e.SwapRefused("swap.invoice.cancelled", "nobody paid the invoice in time"),))
+        case i.CancelAsked():
+            # LND decides: it may have accepted a payment a moment ago, and its answer comes as a look-up
+            return Continue((), (f.CancelInvoice(quote.hashlock),))
+        case i.Tick() if context.clocks.now > quote.valid_until:
+            if not quote.invoice:
+                return Continue((), (f.CancelInvoice(quote.hashlock), f.LookUpInvoice(quote.hashlock)))
+            return Continue((), (f.LookUpInvoice(quote.hashlock),))
+        case i.InvoiceAnswer(InvoiceOpen()) if context.clocks.now > quote.valid_until:
+            return Continue((), (f.CancelInvoice(quote.hashlock),))
+        case i.InvoiceAnswer(InvoiceNotFound()) if context.clocks.now > quote.valid_until:
+            return Continue((e.SwapRefused(errors.QUOTE_EXPIRED.code, "no invoice was made in time"),))
+        case i.Tick():
+            if not quote.invoice:
+                return Continue((), (f.MakeInvoice(invoice_for(state, context)),))
+            return Continue((), (f.LookUpInvoice(quote.hashlock),))
+        case _:
+            return Wait("nobody has paid the invoice yet")
+
+
+def _accepted(state: s.Quoted, held: InvoiceAccepted, context: Context) -> Result:
+    quote = state.quote
+    incoming = s.HoldIn(held.amount, held.expiry)
+    locked = e.IncomingWasLocked(incoming)
+    timeout = _timeout(state, held, context)
+    if isinstance(timeout, Rejection):
+        dead = e.OutgoingProvedDead(f"no cheque was signed: {timeout}")
+        return Continue((locked, dead, e.ReleaseStarted()), (f.CancelInvoice(quote.hashlock),))
+    outgoing = s.ChequeOut(quote.channel, timeout)
+    offer = f.OfferCheque(quote.channel, reference(state, context), quote.hashlock, quote.cardano, timeout)
+    return Continue((locked, e.OutgoingWasIntended(outgoing)), (offer,))
+
+
+def _timeout(state: s.Quoted, held: InvoiceAccepted, context: Context) -> PosixMs | Rejection:
+    quote, profile = state.quote, context.profile
+    if held.amount < quote.bitcoin:  # X13: a partial set never counts
+        return errors.HOLD_AMOUNT(field="amount_msat", got=held.amount.value, allowed=quote.bitcoin.value)
+    if context.paused:
+        return errors.PAUSED(detail=context.paused)
+    small = quote.bitcoin.value < profile.small_swap_msat
+    latest = cheque_timeout(profile, context.constants, context.clocks, held.expiry, quote.eps, small=small)
+    timeout = min(latest, context.clocks.now + profile.max_cheque_life)
+    if timeout < context.clocks.now + profile.min_cheque_life:
+        return errors.HOLD_TOO_LATE(
+            field="expiry_height",
+            got=held.expiry.value,
+            detail=f"the cheque would live {(timeout - context.clocks.now).value} ms",
+        )
+    return timeout
+
+
+def _outgoing_live(
+    state: s.OutgoingIntended | s.OutgoingInFlight, given: i.Input, context: Context
+) -> Result:
+    quote = state.quote
+    assert isinstance(state.outgoing, s.ChequeOut)
+    match given:
+        case i.ChequeOffered(index):
+            if isinstance(state, s.OutgoingIntended):
+                return Continue((e.OutgoingWasSent(index),))
+            return Wait("this cheque is known")
+        case i.ChequeNotOffered(code, detail) if isinstance(state, s.OutgoingIntended):
+            # the channel proves that it signed nothing for this reference
+            dead = e.OutgoingProvedDead(f"no cheque was signed: {code}: {detail}")
+            return Continue((dead, e.ReleaseStarted()), (f.CancelInvoice(quote.hashlock),))
+        case i.PreimageSeen(preimage):
+            if not preimage.opens(quote.hashlock):  # X9
+                return Reject(errors.PREIMAGE_WRONG(field="preimage", got=preimage.hashlock.hex()))
+            return _learned(preimage)
+        case i.InvoiceAnswer(InvoiceSettled(preimage)) if preimage.opens(quote.hashlock):
+            return _learned(preimage)  # somebody settled in LND: the money is in, the preimage is out
+        case i.OutgoingChequeDead(proof):
+            dead = e.OutgoingProvedDead(proof)
+            return Continue((dead, e.ReleaseStarted()), (f.CancelInvoice(quote.hashlock),))
+        case i.Tick():
+            return Continue((), (*_again(state, context), *_alarms(state, context)))
+        case i.InvoiceAnswer(InvoiceCancelled()):
+            # LND gave the incoming leg up while the cheque may be claimed: never follow it (X3, X4)
+            return Continue(
+                (), (f.Alarm("swap.incoming_lost", "LND cancelled the invoice while its cheque is live"),)
+            )
+        case i.CancelAsked():
+            return Reject(errors.NOT_CANCELLABLE(detail="the receiver holds a live cheque"))
+        case _:
+            return Wait("the receiver has neither fulfilled nor cancelled the cheque")
+
+
+def _learned(preimage: Preimage) -> Result:
+    return Continue((e.PreimageLearned(preimage), e.ClaimStarted()), (f.SettleInvoice(preimage),))
+
+
+def _again(state: s.OutgoingIntended | s.OutgoingInFlight, context: Context) -> tuple[f.Effect, ...]:
+    """Deliver the offer again while nothing says that it was signed; look at the invoice in any case."""
+    quote = state.quote
+    look = f.LookUpInvoice(quote.hashlock)
+    if isinstance(state, s.OutgoingInFlight):
+        return (look,)
+    assert isinstance(state.outgoing, s.ChequeOut)
+    offer = f.OfferCheque(
+        quote.channel,
+        reference(state, context),
+        quote.hashlock,
+        quote.cardano,
+        state.outgoing.timeout,
+    )
+    return (offer, look)
+
+
+def _alarms(state: s.OutgoingIntended | s.OutgoingInFlight, context: Context) -> tuple[f.Effect, ...]:
+    """An alarm when LND's own cancel comes near while the cheque is unresolved."""
+    incoming = state.incoming
+    assert isinstance(incoming, s.HoldIn)
+    left = (incoming.expiry - context.clocks.height) - context.constants.hold_cancel
+    small = state.quote.bitcoin.value < context.profile.small_swap_msat
+    overhead = hold_overhead(context.profile, small=small)
+    near = BlockDelta(max(6, context.profile.blocks_in(overhead)))
+    if left > near:
+        return ()
+    return (
+        f.Alarm(
+            "swap.at_risk",
+            f"{left.value} blocks until LND cancels the held payment; the receiver should fulfil or cancel",
+        ),
+    )
+
+
+def _claiming(state: s.PreimageKnown | s.IncomingClaiming, given: i.Input) -> Result:
+    match given:
+        case i.InvoiceAnswer(InvoiceSettled(preimage)):
+            return Continue((e.IncomingClaimed(f"LND: settled with {preimage.hashlock.hex()}"),))
+        case i.InvoiceAnswer(InvoiceCancelled() | InvoiceNotFound()):
+            return Continue(
+                (), (f.Alarm("swap.incoming_lost", "LND no longer holds the payment that was to be settled"),)
+            )
+        case i.Tick() | i.InvoiceAnswer():
+            quote = state.quote
+            return Continue((), (f.SettleInvoice(state.preimage), f.LookUpInvoice(quote.hashlock)))
+        case i.CancelAsked():
+            return Reject(errors.NOT_CANCELLABLE(detail="the receiver was paid"))
+        case _:
+            return Wait("LND is settling the invoice")
+
+
+def _releasing(state: s.OutgoingProvenDead | s.IncomingReleasing, given: i.Input) -> Result:
+    quote = state.quote
+    match given:
+        case i.InvoiceAnswer(InvoiceCancelled()):
+            return Continue((e.IncomingReleased("LND: the invoice is cancelled"),))
+        case i.InvoiceAnswer(InvoiceSettled()):
+            return Continue(
+                (),
+                (f.Alarm("swap.proof_contradicted", "LND settled an invoice whose cheque was proven dead"),),
+            )
+        case i.PreimageSeen(preimage) if preimage.opens(quote.hashlock):
+            return Continue(
+                (),
+                (f.Alarm("swap.proof_contradicted", "a preimage appeared after its cheque was proven dead"),),
+            )
+        case i.Tick() | i.InvoiceAnswer(InvoiceAccepted() | InvoiceOpen()):
+            return Continue((), (f.CancelInvoice(quote.hashlock), f.LookUpInvoice(quote.hashlock)))
+        case _:
+            return Wait("LND is cancelling the invoice")
+
+
+def _ended(state: s.Done | s.Released | s.Refused, given: i.Input) -> Result:
+    match given:
+        case i.InvoiceAnswer(InvoiceAccepted() | InvoiceOpen()) if not isinstance(state, s.Done):
+            return Continue((), (f.CancelInvoice(state.quote.hashlock),))
+        case _:
+            return Wait("the swap has ended")

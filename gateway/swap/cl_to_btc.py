@@ -1,0 +1,223 @@
+"""R2. cl_to_btc: a partner's cheque comes in, a Bitcoin Lightning payment goes out.
+
+The payment is intended (stored) before it is sent; it is dead only by LND's proof; the cheque is
+cancelled only after that. Nothing here looks at a clock except to size the payment's time lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from gateway.btc.ports import PaymentFailed, PaymentRequest, PaymentSettled, PaymentUnknown
+from gateway.errors import Rejection
+from gateway.hashlock import Preimage
+from gateway.outcome import Continue, Outcome, Reject, Wait
+from gateway.profile import NetworkProfile
+from gateway.swap import effects as f
+from gateway.swap import errors
+from gateway.swap import events as e
+from gateway.swap import inputs as i
+from gateway.swap import state as s
+from gateway.swap.quote import payable_blocks
+from gateway.swap.timelock import Clocks
+
+Result = Outcome[e.Event, f.Effect]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The moment of the decision."""
+
+    profile: NetworkProfile
+    clocks: Clocks
+    paused: str = ""  # reason why no new risk is taken, empty when none
+
+
+def decide(state: s.State, given: i.Input, context: Context) -> Result:
+    """What follows from `given` in `state`."""
+    match state:
+        case s.Quoted():
+            return _quoted(state, given, context)
+        case s.IncomingLocked():
+            return _incoming_locked(state, given, context)
+        case s.OutgoingIntended() | s.OutgoingInFlight():
+            return _outgoing_live(state, given, context)
+        case s.PreimageKnown() | s.IncomingClaiming():
+            return _claiming(state, given)
+        case s.OutgoingProvenDead() | s.IncomingReleasing():
+            return _releasing(state, given)
+        case s.Done():
+            return _after_done(state, given)
+        case s.Released() | s.Refused():
+            return _after_release(given)
+    assert_never(state)
+
+
+def _quoted(state: s.Quoted, given: i.Input, context: Context) -> Result:
+    quote = state.quote
+    match given:
+        case i.ChequeLocked(channel=channel, index=index, timeout=timeout):
+            incoming = s.ChequeIn(channel, index, timeout)
+            locked = e.IncomingWasLocked(incoming)
+            refusal = _refuse_cheque(state, given, context)
+            if refusal is not None:
+                dead = e.OutgoingProvedDead(f"nothing was sent: {refusal.code}")
+                return Continue(
+                    (locked, dead, e.ReleaseStarted()), (f.CancelCheque(channel, index, refusal.code),)
+                )
+            limit = payable_blocks(context.profile, context.clocks, quote, timeout)
+            if isinstance(limit, Rejection):
+                dead = e.OutgoingProvedDead(f"nothing was sent: {limit}")
+                return Continue(
+                    (locked, dead, e.ReleaseStarted()), (f.CancelCheque(channel, index, limit.code),)
+                )
+            outgoing = s.PaymentOut(quote.routing_budget, limit)
+            request = PaymentRequest(
+                invoice=quote.invoice,
+                hashlock=quote.hashlock,
+                amount=quote.bitcoin,
+                fee_limit=outgoing.fee_limit,
+                cltv_limit=limit,
+            )
+            # the intent is durable before the payment can exist (X5)
+            return Continue((locked, e.OutgoingWasIntended(outgoing)), (f.PayInvoice(request),))
+        case i.CancelAsked():
+            return Continue((e.SwapRefused("swap.cancelled", "cancelled before anything was locked"),))
+        case i.Tick() if context.clocks.now > quote.valid_until:
+            # nothing is locked: ending a quote gives nothing up
+            return Continue((e.SwapRefused(errors.QUOTE_EXPIRED.code, "no cheque came in time"),))
+        case _:
+            return Wait("no cheque yet")
+
+
+def _refuse_cheque(state: s.Quoted, given: i.ChequeLocked, context: Context) -> Rejection | None:
+    quote = state.quote
+    if given.peer != quote.peer or given.channel != quote.channel:
+        return errors.QUOTE_OTHER_PEER(field="peer", got=given.peer.hex())
+    if context.clocks.now > quote.valid_until:
+        return errors.QUOTE_EXPIRED(field="quote_id", got=quote.id.hex())
+    if given.amount != quote.cardano:
+        return errors.CHEQUE_AMOUNT(
+            field="amount_lovelace", got=given.amount.value, allowed=quote.cardano.value
+        )
+    if context.paused:
+        return errors.PAUSED(detail=context.paused)
+    return None
+
+
+def _incoming_locked(state: s.IncomingLocked, given: i.Input, context: Context) -> Result:
+    # Never stored by itself in this direction: the cheque and the intent share one commit.
+    return Wait("the payment is about to be intended")
+
+
+def _outgoing_live(
+    state: s.OutgoingIntended | s.OutgoingInFlight, given: i.Input, context: Context
+) -> Result:
+    quote = state.quote
+    match given:
+        case i.PaymentAnswer(PaymentSettled(preimage)):
+            if not preimage.opens(quote.hashlock):  # X9
+                return Reject(errors.PREIMAGE_WRONG(field="preimage", got=preimage.hashlock.hex()))
+            return _learned(state, preimage)
+        case i.PreimageSeen(preimage) if preimage.opens(quote.hashlock):
+            return _learned(state, preimage)
+        case i.PaymentAnswer(PaymentFailed(reason, proof)):
+            assert isinstance(state.incoming, s.ChequeIn)
+            dead = e.OutgoingProvedDead(f"LND: {reason}: {proof}")
+            cancel = f.CancelCheque(state.incoming.channel, state.incoming.index, f"btc.payment.{reason}")
+            return Continue((dead, e.ReleaseStarted()), (cancel,))
+        case i.PaymentAnswer(PaymentUnknown(why)):
+            if isinstance(state, s.OutgoingIntended):
+                return Continue((e.OutgoingWasSent(0),))
+            return Wait(f"the payment is in flight: {why}")
+        case i.Tick():
+            return Continue((), (f.LookUpPayment(quote.hashlock), *_alarms(state, context)))
+        case i.ChequeLocked():
+            return _second_cheque(state.incoming, given)
+        case i.CancelAsked():
+            return Reject(errors.NOT_CANCELLABLE(detail="the payment may still succeed"))
+        case _:
+            return Wait("the payment has no final answer yet")
+
+
+def _second_cheque(incoming: s.Incoming, given: i.ChequeLocked) -> Result:
+    """One hash, one cheque: another index is given back, a repeated delivery of ours changes nothing (X6)."""
+    assert isinstance(incoming, s.ChequeIn)
+    if (given.channel, given.index) == (incoming.channel, incoming.index):
+        return Wait("this cheque is known")
+    return Continue((), (f.CancelCheque(given.channel, given.index, errors.HASH_IN_USE.code),))
+
+
+def _alarms(state: s.OutgoingIntended | s.OutgoingInFlight, context: Context) -> tuple[f.Effect, ...]:
+    """An alarm when a claim of this cheque could no longer be certain; the swap itself stays (X7)."""
+    incoming = state.incoming
+    assert isinstance(incoming, s.ChequeIn)
+    floor = context.clocks.now + context.profile.claim_margin + context.profile.skew
+    if incoming.timeout >= floor:
+        return ()
+    return (
+        f.Alarm(
+            "swap.at_risk",
+            f"the payment is unresolved and the cheque expires at {incoming.timeout.value}; "
+            f"ask the peer for a later timeout or resolve the payment",
+        ),
+    )
+
+
+def _learned(state: s.OutgoingIntended | s.OutgoingInFlight, preimage: Preimage) -> Result:
+    assert isinstance(state.incoming, s.ChequeIn)
+    claim = f.FulfilCheque(state.incoming.channel, state.incoming.index, preimage)
+    return Continue((e.PreimageLearned(preimage), e.ClaimStarted()), (claim,))
+
+
+def _claiming(state: s.PreimageKnown | s.IncomingClaiming, given: i.Input) -> Result:
+    assert isinstance(state.incoming, s.ChequeIn)
+    match given:
+        case i.IncomingChequeSettled(proof):
+            return Continue((e.IncomingClaimed(proof),))
+        case i.ChequeLocked() if given.index != state.incoming.index:
+            return _second_cheque(state.incoming, given)
+        case i.Tick() | i.ChequeLocked():
+            claim = f.FulfilCheque(state.incoming.channel, state.incoming.index, state.preimage)
+            return Continue((), (claim,))
+        case i.CancelAsked():
+            return Reject(errors.NOT_CANCELLABLE(detail="the payment succeeded"))
+        case _:
+            return Wait("the partner owes a squash for the preimage")
+
+
+def _releasing(state: s.OutgoingProvenDead | s.IncomingReleasing, given: i.Input) -> Result:
+    assert isinstance(state.incoming, s.ChequeIn)
+    match given:
+        case i.IncomingChequeReleased(proof):
+            return Continue((e.IncomingReleased(proof),))
+        case i.ChequeLocked() if given.index != state.incoming.index:
+            return _second_cheque(state.incoming, given)
+        case i.Tick() | i.ChequeLocked():
+            cancel = f.CancelCheque(state.incoming.channel, state.incoming.index, "btc.payment.failed")
+            return Continue((), (cancel,))
+        case i.PaymentAnswer(PaymentSettled()):
+            # LND contradicts its own proof: never hide it
+            return Continue(
+                (), (f.Alarm("swap.proof_contradicted", "LND reports a payment settled that it had failed"),)
+            )
+        case _:
+            return Wait("the cancel of the cheque is being signed")
+
+
+def _after_done(state: s.Done, given: i.Input) -> Result:
+    match given:
+        case i.ChequeLocked(channel=channel, index=index):
+            # a second cheque for a hash that was paid: the preimage is public to its issuer, take nothing
+            return Continue((), (f.CancelCheque(channel, index, errors.HASH_IN_USE.code),))
+        case _:
+            return Wait("the swap is done")
+
+
+def _after_release(given: i.Input) -> Result:
+    match given:
+        case i.ChequeLocked(channel=channel, index=index):
+            return Continue((), (f.CancelCheque(channel, index, errors.CHEQUE_UNEXPECTED.code),))
+        case _:
+            return Wait("the swap has ended")

@@ -1,0 +1,88 @@
+"""R2. What happened to a swap; each is one row of its log. `evolve` in transitions.py folds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.hashlock import Preimage
+from gateway.swap.quote import Quote
+from gateway.swap.state import Incoming, Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteGiven:
+    quote: Quote
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceMade:
+    """btc_to_cl: LND's hold invoice exists."""
+
+    invoice: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingWasLocked:
+    incoming: Incoming
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingWasIntended:
+    outgoing: Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingWasSent:
+    index: int  # of the cheque; 0 for a payment
+
+
+@dataclass(frozen=True, slots=True)
+class PreimageLearned:
+    preimage: Preimage
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimStarted:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingClaimed:
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingProvedDead:
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseStarted:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingReleased:
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwapRefused:
+    code: str
+    detail: str
+
+
+Event = (
+    QuoteGiven
+    | InvoiceMade
+    | IncomingWasLocked
+    | OutgoingWasIntended
+    | OutgoingWasSent
+    | PreimageLearned
+    | ClaimStarted
+    | IncomingClaimed
+    | OutgoingProvedDead
+    | ReleaseStarted
+    | IncomingReleased
+    | SwapRefused
+)

@@ -1,0 +1,111 @@
+"""R2. What a swap is told. Everything here may come twice, late or out of order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.btc.ports import InvoiceState, PaymentResult
+from gateway.cl.data.types import ChannelId
+from gateway.hashlock import Preimage
+from gateway.units import Lovelace, PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceCreated:
+    """btc_to_cl: LND answered AddHoldInvoice."""
+
+    invoice: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChequeLocked:
+    """The channel holds a cheque of the partner for this hash (persisted there)."""
+
+    peer: bytes
+    channel: ChannelId
+    index: int
+    amount: Lovelace
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentAnswer:
+    """What LND says of the payment: the stream's last word or a look-up."""
+
+    result: PaymentResult
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceAnswer:
+    """What LND says of the hold invoice: a hint from the stream or a look-up."""
+
+    state: InvoiceState
+
+
+@dataclass(frozen=True, slots=True)
+class ChequeOffered:
+    """The channel signed our cheque under this index: it is owed from now on."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChequeNotOffered:
+    """The channel refused before signing anything: nothing of ours is out."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreimageSeen:
+    """From the partner's fulfil or from any redeemer on the chain."""
+
+    preimage: Preimage
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingChequeDead:
+    """One of the three Cardano proofs (docs/swaps.md), as the channel stored it."""
+
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingChequeSettled:
+    """A squash of the partner covers the cheque with its full amount, or we were paid on chain."""
+
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingChequeReleased:
+    """Our cancel of the partner's cheque is signed and stored, or the cheque is dead by its own proof."""
+
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed or the operator looks: a chance to ask again, never to give up a leg."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """The operator or the peer would rather not; honoured only where nothing can be lost."""
+
+
+Input = (
+    InvoiceCreated
+    | ChequeLocked
+    | PaymentAnswer
+    | InvoiceAnswer
+    | ChequeOffered
+    | ChequeNotOffered
+    | PreimageSeen
+    | OutgoingChequeDead
+    | IncomingChequeSettled
+    | IncomingChequeReleased
+    | Tick
+    | CancelAsked
+)
