@@ -81,6 +81,9 @@ ENCODE_SIGNATURE = define(
 _PEER = (
     "Check the peer's node id and address, and that it speaks the Lightning transport; then connect again."
 )
+ACT_SHORT = define(
+    "bolt8.handshake.short", Fault.REMOTE, _R, "the stream ended within a handshake message", _PEER
+)
 ACT_VERSION = define(
     "bolt8.handshake.version", Fault.REMOTE, _R, "the peer starts with an unknown handshake version", _PEER
 )
