@@ -1,0 +1,250 @@
+"""R4. What the API speaks: JSON with unit suffixes, hex for bytes, ids as strings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Hex33 = Annotated[str, Field(pattern=r"^0[23][0-9a-f]{64}$")]
+Hex20 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+PositiveLovelace = Annotated[int, Field(ge=1, le=45_000_000_000_000_000)]
+
+
+class Model(BaseModel):
+    """Strict: an unknown field is an error, so that a typing mistake never passes silently."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(Model):
+    """RFC 9457 (application/problem+json) with the code, the field and what to do."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str = ""
+    field: str = ""
+    got: str = ""
+    allowed: str = ""
+    remedy: str = ""
+    retry_after_ms: int | None = None
+
+
+class ChainStatus(Model):
+    ok: bool
+    detail: str = ""
+    height: int = 0
+    slot: int = 0
+    time_ms: int = 0
+
+
+class BitcoinStatus(Model):
+    configured: bool
+    ok: bool = False
+    detail: str = ""
+    version: str = ""
+    height: int = 0
+    node_id: str = ""
+    alias: str = ""
+    hold_cancel_blocks: int = 0
+
+
+class Status(Model):
+    version: str
+    network: str
+    state: Literal["locked", "starting", "running", "draining", "stopped"]
+    node_id: str = ""
+    listen: str = ""
+    alias: str = ""
+    now_ms: int = 0
+    cardano: ChainStatus
+    bitcoin: BitcoinStatus
+    peers: int = 0
+    channels: int = 0
+    swaps_live: int = 0
+    paused: str = ""
+    alarms: list[str] = []
+
+
+class Unlock(Model):
+    password: str = Field(min_length=1, max_length=1024)
+
+
+class Address(Model):
+    address: str
+
+
+class WalletBalance(Model):
+    lovelace: int
+    reserved_lovelace: int
+    utxos: int
+
+
+class WalletUtxo(Model):
+    ref: str
+    lovelace: int
+    assets: dict[str, int] = {}
+    reserved: bool = False
+
+
+class Send(Model):
+    address: str = Field(min_length=10, max_length=200)
+    lovelace: PositiveLovelace
+
+
+class Transaction(Model):
+    tx_id: str
+    fee_lovelace: int = 0
+
+
+class ConnectPeer(Model):
+    node_id: Hex33
+    host: str = Field(min_length=1, max_length=255)
+    port: int = Field(ge=1, le=65535)
+
+
+class Peer(Model):
+    node_id: str
+    address: str
+    connected: bool
+    inbound: bool = False
+    channels: int = 0
+
+
+class OpenChannel(Model):
+    peer: Hex33
+    lovelace: PositiveLovelace
+    gift_lovelace: int = Field(default=0, ge=0)
+    respond_period_ms: int | None = Field(default=None, ge=1)
+
+
+class AddFunds(Model):
+    lovelace: PositiveLovelace
+
+
+class CloseChannel(Model):
+    force: bool = False
+
+
+class PendingCheque(Model):
+    index: int
+    sent: bool
+    lovelace: int
+    timeout_ms: int
+    payment_hash: str
+    status: str
+
+
+class Channel(Model):
+    id: str
+    peer: str
+    state: str
+    stage: str = ""
+    opener: Literal["local", "remote"]
+    total_lovelace: int = 0
+    local_lovelace: int = 0
+    remote_lovelace: int = 0
+    local_at_risk_lovelace: int = 0
+    min_ada_lovelace: int = 0
+    respond_period_ms: int = 0
+    pending: list[PendingCheque] = []
+    utxo: str = ""
+    next_deadline_ms: int | None = None
+    next_action: str = ""
+    detail: str = ""
+    transactions: list[str] = []
+
+
+class DecodeInvoice(Model):
+    invoice: str = Field(min_length=1, max_length=7089)
+
+
+class DecodedInvoice(Model):
+    network: str
+    payment_hash: str
+    amount_msat: int | None
+    description: str = ""
+    payee: str
+    expires_at_ms: int
+    min_final_cltv_blocks: int
+    expired: bool
+
+
+class Pay(Model):
+    invoice: str = Field(min_length=1, max_length=7089)
+    most_lovelace: PositiveLovelace | None = None
+    channel: Hex20 | None = None
+
+
+class Payment(Model):
+    payment_hash: str
+    state: str
+    status: Literal["pending", "paid", "failed"]
+    amount_msat: int = 0
+    lovelace: int = 0
+    preimage: str = ""
+    detail: str = ""
+    channel: str = ""
+    created_ms: int = 0
+
+
+class Receive(Model):
+    lovelace: PositiveLovelace
+    channel: Hex20 | None = None
+
+
+class Receipt(Model):
+    payment_hash: str
+    state: str
+    status: Literal["waiting", "received", "cancelled"]
+    invoice: str = ""
+    lovelace: int = 0
+    amount_msat: int = 0
+    valid_until_ms: int = 0
+    detail: str = ""
+    channel: str = ""
+
+
+class QuoteRequest(Model):
+    invoice: str = Field(min_length=1, max_length=7089)
+    channel: Hex20 | None = None
+
+
+class QuoteAnswer(Model):
+    id: str
+    direction: str
+    payment_hash: str
+    amount_msat: int
+    lovelace: int
+    base_fee_lovelace: int
+    proportional_fee_lovelace: int
+    routing_budget_msat: int
+    rate_lovelace: int
+    rate_msat: int
+    cheque_timeout_ms: int
+    valid_until_ms: int
+    eps: str
+
+
+class Swap(Model):
+    id: str
+    attempt: int
+    direction: str
+    state: str
+    payment_hash: str
+    amount_msat: int
+    lovelace: int
+    peer: str
+    channel: str
+    detail: str = ""
+    invoice: str = ""
+    proof: str = ""
+    created_ms: int = 0
+    events: list[dict[str, Any]] = []
+
+
+class LogLine(Model):
+    line: str
