@@ -1,0 +1,193 @@
+"""R1. Settings of a node: a TOML file in its data directory, overridden by GATEWAY_<SECTION>_<KEY>.
+
+Every key has a unit in its name. Mainnet is refused until `allow_mainnet` is set (and should not be set
+before the swap engine's proof is done: see README).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.errors import Action, Fault, Refused, define
+from gateway.profile import PROFILES, NetworkProfile
+from gateway.swap.quote import SwapPolicy
+from gateway.units import BlockDelta, Lovelace, Ms, Msat, Rate
+
+UNREADABLE = define(
+    "config.unreadable",
+    Fault.LOCAL,
+    Action.STOP,
+    "the configuration cannot be read",
+    "Correct the named line of config.toml, or run gateway init.",
+    500,
+)
+INVALID = define(
+    "config.invalid",
+    Fault.LOCAL,
+    Action.STOP,
+    "a setting is unknown, missing or out of range",
+    "Correct the named setting in config.toml.",
+    500,
+)
+MAINNET_REFUSED = define(
+    "config.mainnet_refused",
+    Fault.LOCAL,
+    Action.STOP,
+    "this node does not run on mainnet by default",
+    "Use a test network. Nobody should set allow_mainnet before the swap engine's proof is done.",
+    500,
+)
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CardanoSettings(_Section):
+    ogmios_url: str = "ws://127.0.0.1:1337"
+    kupo_url: str = "http://127.0.0.1:1442"
+    reference_script: str = ""  # tx_id#index of the published validator; empty: in each transaction
+
+
+class BitcoinSettings(_Section):
+    """The LND that this node drives; a node without one is a plain CL node."""
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: Port = 10009
+    tls_cert: str = ""
+    macaroon: str = ""
+    hold_cancel_blocks: Natural = 0  # the operator's own holdexpirydelta; the larger of it and LND's wins
+
+
+class SwapSettings(_Section):
+    enabled: bool = False
+    rate_lovelace: Positive = 1
+    rate_msat: Positive = 1
+    base_fee_lovelace: Natural = 1_000
+    proportional_fee_ppm: Natural = 5_000
+    routing_fee_base_msat: Natural = 1_000
+    routing_fee_ppm: Natural = 5_000
+    least_msat: Positive = 1_000_000
+    most_msat: Positive = 1_000_000_000
+    quote_life_ms: Positive = 60_000
+    hop_blocks: Natural = 40
+    receive_life_ms: Positive = 3_600_000
+    bitcoin_reserve_msat: Natural = 0
+    cardano_reserve_lovelace: Natural = 0
+    slot_reserve: Annotated[int, Field(ge=0, le=19)] = 2
+    auto_add_most_lovelace: Natural = 0
+
+    def policy(self) -> SwapPolicy:
+        return SwapPolicy(
+            rate=Rate(self.rate_lovelace, self.rate_msat),
+            base_fee=Lovelace(self.base_fee_lovelace),
+            proportional_ppm=self.proportional_fee_ppm,
+            routing_fee_base=Msat(self.routing_fee_base_msat),
+            routing_fee_ppm=self.routing_fee_ppm,
+            least=Msat(self.least_msat),
+            most=Msat(self.most_msat),
+            quote_life=Ms(self.quote_life_ms),
+            hop_blocks=BlockDelta(self.hop_blocks),
+            receive_life=Ms(self.receive_life_ms),
+            bitcoin_reserve=Msat(self.bitcoin_reserve_msat),
+            cardano_reserve=Lovelace(self.cardano_reserve_lovelace),
+            slot_reserve=self.slot_reserve,
+            auto_add_most=Lovelace(self.auto_add_most_lovelace),
+        )
+
+
+class ChannelSettings(_Section):
+    """What this node accepts from peers that open channels to it, and asks for its own."""
+
+    respond_period_ms: Natural = 0  # 0: the profile's least
+    least_funding_lovelace: Positive = 5_000_000
+    most_pending: Annotated[int, Field(ge=1, le=20)] = 20
+
+
+class Settings(_Section):
+    network: Literal["mainnet", "preprod", "preview", "regtest"] = "regtest"
+    allow_mainnet: bool = False
+    alias: Annotated[str, Field(max_length=32)] = ""
+    listen_host: str = "127.0.0.1"
+    listen_port: Port = 9911
+    api_port: Port = 9912
+    database_url: str = ""  # empty: SQLite in the data directory
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_bytes: Positive = 10_000_000
+    password_file: str = ""
+    cardano: CardanoSettings = CardanoSettings()
+    bitcoin: BitcoinSettings = BitcoinSettings()
+    swap: SwapSettings = SwapSettings()
+    channel: ChannelSettings = ChannelSettings()
+
+    @property
+    def profile(self) -> NetworkProfile:
+        return PROFILES[self.network]
+
+
+def load(directory: Path, environment: dict[str, str] | None = None) -> Settings:
+    """The settings of a data directory; raises Refused (config.*) naming the setting."""
+    path = directory / "config.toml"
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise Refused(UNREADABLE(field="config.toml", detail="there is no such file")) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Refused(UNREADABLE(field="config.toml", detail=str(error)[:200])) from error
+    _override(raw, dict(os.environ) if environment is None else environment)
+    return validate(raw)
+
+
+def validate(raw: dict[str, Any]) -> Settings:
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise Refused(INVALID(field=field, got=str(first.get("input"))[:80], detail=first["msg"])) from error
+    if settings.network == "mainnet" and not settings.allow_mainnet:
+        raise Refused(MAINNET_REFUSED(field="network", got="mainnet", allowed="allow_mainnet = true"))
+    return settings
+
+
+def _override(raw: dict[str, Any], environment: dict[str, str]) -> None:
+    """GATEWAY_SWAP_LEAST_MSAT=… sets swap.least_msat; GATEWAY_API_PORT=… sets api_port."""
+    sections = {"cardano", "bitcoin", "swap", "channel"}
+    known = set(Settings.model_fields)
+    for name, value in environment.items():
+        if not name.startswith("GATEWAY_"):
+            continue
+        key = name.removeprefix("GATEWAY_").lower()
+        section, _, rest = key.partition("_")
+        if section in sections and rest:
+            raw.setdefault(section, {})[rest] = value
+        elif key in known and key not in sections:
+            raw[key] = value
+
+
+def dump(raw: dict[str, Any]) -> str:
+    """TOML of plain settings (strings, ints, booleans, one level of sections)."""
+
+    def literal(value: object) -> str:
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, int):
+            return str(value)
+        escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+
+    lines = [f"{k} = {literal(v)}" for k, v in raw.items() if not isinstance(v, dict)]
+    for section, values in raw.items():
+        if isinstance(values, dict):
+            lines += ["", f"[{section}]", *(f"{k} = {literal(v)}" for k, v in values.items())]
+    return "\n".join(lines) + "\n"
