@@ -130,6 +130,15 @@ def accepts_multi_part(invoice: Invoice) -> bool:
     return _has(invoice.features, 16)
 
 
+def fallback_sizes(version: int) -> range | tuple[int, ...]:
+    """Bytes a fallback's program may have: 17 p2pkh, 18 p2sh, 0..16 witness versions (BIP 141); none else."""
+    if version in (17, 18):
+        return (20,)
+    if version == 0:
+        return (20, 32)
+    return range(2, 41) if 1 <= version <= 16 else ()
+
+
 def message_hash(prefix: str, signed: Iterable[int]) -> bytes:
     """What the payee signs: sha-256 of prefix and data, zero bits added to a byte boundary."""
     words = tuple(signed)
@@ -315,8 +324,7 @@ def _read_fallback(one: TaggedField, found: _Found) -> Rejection | None:
     program = bech32.to_bytes(one.words[1:])
     if program is None:
         return errors.FIELD_PADDING(field="fallback")
-    sizes = (20,) if version >= 17 else (20, 32) if version == 0 else range(2, 41)
-    if len(program) not in sizes:
+    if len(program) not in fallback_sizes(version):
         return errors.FIELD_MALFORMED(field="fallback", got=f"version {version}, {len(program)} bytes")
     found.fallbacks.append(Fallback(version, program))
     return None

@@ -13,7 +13,9 @@ from gateway.bolt.invoice import (
     DEFAULT_EXPIRY,
     DEFAULT_MIN_FINAL_CLTV,
     Description,
+    DescriptionHash,
     Draft,
+    Fallback,
     FieldType,
     Hop,
     TaggedField,
@@ -23,6 +25,12 @@ from gateway.units import Msat
 
 MAX_FIELD_WORDS = 1_023  # ten bits of length
 _KNOWN_TYPES = frozenset(int(t) for t in FieldType)
+_DRAFT_NAMES = {
+    int(FieldType.DESCRIPTION): "description",
+    int(FieldType.METADATA): "metadata",
+    int(FieldType.ROUTE): "hints",
+    int(FieldType.FEATURES): "features",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ def prepare(draft: Draft, payee: bytes) -> Unsigned | Rejection:
     words = list(bech32.from_int(draft.created.value // 1_000, bolt11.TIMESTAMP_WORDS))
     for one in _fields(draft, payee):
         if len(one.words) > MAX_FIELD_WORDS:
-            name = FieldType(one.type).name.lower() if one.type in _KNOWN_TYPES else f"type {one.type}"
+            name = _DRAFT_NAMES.get(one.type, "extra")
             return errors.ENCODE_FIELD(
                 field=name, got=f"{len(one.words)} words", allowed=f"{MAX_FIELD_WORDS}"
             )
@@ -111,6 +119,8 @@ def _check(draft: Draft, payee: bytes) -> Rejection | None:
             all(route and all(map(_hop_fits, route)) for route in draft.hints),
             "hops",
         ),
+        ("description", "text", _description_fits(draft.description), "Unicode text, or a hash of 32 bytes"),
+        ("fallbacks", len(draft.fallbacks), all(map(_fallback_fits, draft.fallbacks)), "known versions"),
         (
             "extra",
             [one.type for one in draft.extra],
@@ -122,6 +132,16 @@ def _check(draft: Draft, payee: bytes) -> Rejection | None:
         if not holds:
             return errors.ENCODE_FIELD(field=name, got=got, allowed=allowed)
     return None
+
+
+def _description_fits(description: Description | DescriptionHash) -> bool:
+    if isinstance(description, DescriptionHash):
+        return len(description.raw) == 32
+    return not any(0xD800 <= ord(c) < 0xE000 for c in description.text)  # lone surrogates have no UTF-8
+
+
+def _fallback_fits(fallback: Fallback) -> bool:
+    return len(fallback.program) in bolt11.fallback_sizes(fallback.version)
 
 
 def _words_fit(one: TaggedField) -> bool:
@@ -155,7 +175,7 @@ def _fields(draft: Draft, payee: bytes) -> list[TaggedField]:
         TaggedField(FieldType.PAYMENT_HASH, bech32.to_words(draft.hashlock.raw)),
     ]
     if isinstance(draft.description, Description):
-        words = bech32.to_words(draft.description.text.encode("utf-8", "replace"))
+        words = bech32.to_words(draft.description.text.encode())
         fields.append(TaggedField(FieldType.DESCRIPTION, words))
     else:
         fields.append(TaggedField(FieldType.DESCRIPTION_HASH, bech32.to_words(draft.description.raw)))

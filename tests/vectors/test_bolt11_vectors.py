@@ -13,7 +13,6 @@ from gateway.bolt.invoice import (
     DescriptionHash,
     Draft,
     Fallback,
-    FieldType,
     Invoice,
     Network,
 )
@@ -113,19 +112,25 @@ def test_high_s_recovery_gives_another_payee() -> None:
     assert crypto.recover(invoice.signature, bytes.fromhex(case["digest"])) == invoice.payee
 
 
-# The examples whose fields stand in the order that `prepare` writes, and are signed with the example key.
-SAME_ORDER = [
-    c
-    for c in VALID
-    if c["invoice"].islower() and "spp5" in c["invoice"][:75] and "(recovered" not in c["expected"]["payee"]
-]
+def test_fields_are_kept_faithfully() -> None:
+    """Timestamp, fields (known, unknown, ill-sized) and signature give back every example."""
+    for case in VALID:
+        invoice = _decode(case)
+        words = list(bech32.from_int(invoice.created.value // 1000, 7))
+        for one in invoice.fields:
+            words += [one.type, len(one.words) >> 5, len(one.words) & 31, *one.words]
+        prefix = invoice.text[: invoice.text.rfind("1")]
+        assert bech32.encode(prefix, [*words, *bech32.to_words(invoice.signature)]) == case["invoice"].lower()
 
 
-@pytest.mark.parametrize("case", SAME_ORDER, ids=_title)
+# Examples signed with the example key whose fields stand in the order that we write, too.
+OUR_ORDER = (0, 1, 2, 3, 5, 9)
+
+
+@pytest.mark.parametrize("case", [VALID[i] for i in OUR_ORDER], ids=_title)
 def test_encode_gives_the_same_text(case: dict) -> None:
     """Signatures are RFC 6979, so what we make from the fields is the example itself."""
     invoice = _decode(case)
-    order = [f.type for f in invoice.fields]
     draft = Draft(
         invoice.network,
         invoice.amount,
@@ -141,17 +146,7 @@ def test_encode_gives_the_same_text(case: dict) -> None:
         invoice.metadata,
     )
     made = bolt11_encode.encode(draft, crypto.public_key(KEY), lambda h: crypto.sign_recoverable(KEY, h))
-    assert isinstance(made, str)
-    again = bolt11.decode(made)
-    assert isinstance(again, Invoice)
-    if [f.type for f in again.fields] == order and FieldType.MIN_FINAL_CLTV not in order:
-        assert made == case["invoice"]
-    assert again.payee == invoice.payee
-    assert set(again.fields) == set(invoice.fields)
-
-
-def test_most_examples_come_out_byte_for_byte() -> None:
-    assert len(SAME_ORDER) >= 5
+    assert made == case["invoice"]
 
 
 @pytest.mark.parametrize("case", INVALID, ids=_title)
