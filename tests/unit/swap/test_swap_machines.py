@@ -1,0 +1,307 @@
+"""The two swap machines: every edge, every recovery, and that no leg is given up while the other may live."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.btc import ports as b
+from gateway.cl.data.types import ChannelId
+from gateway.hashlock import Preimage
+from gateway.outcome import Continue, Reject, Wait
+from gateway.profile import REGTEST
+from gateway.swap import btc_to_cl, cl_to_btc, errors
+from gateway.swap import effects as f
+from gateway.swap import events as e
+from gateway.swap import inputs as i
+from gateway.swap import state as s
+from gateway.swap.quote import Direction, Quote
+from gateway.swap.timelock import Clocks
+from gateway.swap.transitions import EDGES, IllegalEdge, evolve
+from gateway.units import BlockDelta, BlockHeight, Lovelace, Ms, Msat, PosixMs, Rate
+
+SECRET = Preimage(b"\x07" * 32)
+CHANNEL = ChannelId(b"c" * 20)
+PEER = b"\x02" + b"p" * 32
+NOW = PosixMs(1_700_000_000_000)
+CONSTANTS = b.TimeConstants(BlockDelta(18), BlockDelta(22), BlockDelta(19), BlockDelta(24))
+
+
+def quote(direction: Direction) -> Quote:
+    return Quote(
+        id=b"q" * 32, direction=direction, peer=PEER, channel=CHANNEL, hashlock=SECRET.hashlock,
+        bitcoin=Msat(10_000_000), cardano=Lovelace(25_000_000), rate=Rate(5, 2), base_fee=Lovelace(0),
+        proportional_fee=Lovelace(0), routing_budget=Msat(1000),
+        invoice="lnbcrt1…" if direction is Direction.CL_TO_BTC else "",
+        final_cltv=BlockDelta(80), cheque_timeout=NOW + Ms(1_000_000), valid_until=NOW + Ms(60_000),
+        eps=Fraction(1, 10**6),
+    )  # fmt: skip
+
+
+def clocks(after: int = 0, height: int = 600) -> Clocks:
+    return Clocks(NOW + Ms(after), BlockHeight(height))
+
+
+def out_context(after: int = 0, paused: str = "") -> cl_to_btc.Context:
+    return cl_to_btc.Context(REGTEST, clocks(after), paused)
+
+
+def in_context(after: int = 0, paused: str = "", height: int = 600) -> btc_to_cl.Context:
+    return btc_to_cl.Context(REGTEST, clocks(after, height), CONSTANTS, 1, paused)
+
+
+def cheque(amount: int = 25_000_000, life: int = 1_500_000, index: int = 3) -> i.ChequeLocked:
+    return i.ChequeLocked(PEER, CHANNEL, index, Lovelace(amount), NOW + Ms(life))
+
+
+def run(direction: Direction, *inputs: i.Input) -> tuple[s.State, list[f.Effect]]:
+    state: s.State = evolve(None, e.QuoteGiven(quote(direction)))
+    effects: list[f.Effect] = []
+    for given_input in inputs:
+        if direction is Direction.CL_TO_BTC:
+            outcome = cl_to_btc.decide(state, given_input, out_context())
+        else:
+            outcome = btc_to_cl.decide(state, given_input, in_context())
+        if isinstance(outcome, Continue):
+            for event in outcome.events:
+                state = evolve(state, event)
+            effects += outcome.effects
+    return state, effects
+
+
+SETTLED = i.PaymentAnswer(b.PaymentSettled(SECRET, Msat(0)))
+FAILED = i.PaymentAnswer(b.PaymentFailed("no_route", "FAILED, 0 attempts"))
+UNKNOWN = i.PaymentAnswer(b.PaymentUnknown("stream lost"))
+HELD = i.InvoiceAnswer(b.InvoiceAccepted("lnbcrt1…", Msat(10_000_000), BlockHeight(760)))
+CANCELLED = i.InvoiceAnswer(b.InvoiceCancelled())
+LND_SETTLED = i.InvoiceAnswer(b.InvoiceSettled(SECRET, Msat(10_000_000)))
+
+
+class TestClToBtc:
+    def test_a_payment_is_intended_before_it_is_asked_for(self) -> None:
+        state, effects = run(Direction.CL_TO_BTC, cheque())
+        assert isinstance(state, s.OutgoingIntended)
+        (pay,) = effects
+        assert isinstance(pay, f.PayInvoice)
+        assert pay.request.fee_limit == Msat(1000)
+        assert pay.request.cltv_limit >= BlockDelta(83)
+
+    def test_settled_claims_the_cheque(self) -> None:
+        state, effects = run(Direction.CL_TO_BTC, cheque(), SETTLED)
+        assert isinstance(state, s.IncomingClaiming)
+        assert effects[-1] == f.FulfilCheque(CHANNEL, 3, SECRET)
+        state, _ = run(Direction.CL_TO_BTC, cheque(), SETTLED, i.IncomingChequeSettled("squash 5"))
+        assert isinstance(state, s.Done)
+
+    @pytest.mark.threat("X5")
+    @pytest.mark.threat("X7")
+    def test_unknown_stays_in_flight_for_weeks(self) -> None:
+        state, _ = run(Direction.CL_TO_BTC, cheque(), UNKNOWN)
+        assert isinstance(state, s.OutgoingInFlight)
+        month = cl_to_btc.Context(REGTEST, clocks(30 * 86_400_000))
+        outcome = cl_to_btc.decide(state, i.Tick(), month)
+        assert isinstance(outcome, Continue)
+        assert not outcome.events
+        assert {type(x) for x in outcome.effects} == {f.LookUpPayment, f.Alarm}
+
+    def test_only_a_proof_cancels_the_cheque(self) -> None:
+        state, effects = run(Direction.CL_TO_BTC, cheque(), UNKNOWN, FAILED)
+        assert isinstance(state, s.IncomingReleasing)
+        assert effects[-1] == f.CancelCheque(CHANNEL, 3, "btc.payment.no_route")
+        state, _ = run(Direction.CL_TO_BTC, cheque(), FAILED, i.IncomingChequeReleased("signed cancel"))
+        assert isinstance(state, s.Released)
+        assert "FAILED, 0 attempts" in state.proof
+
+    @pytest.mark.threat("X9")
+    def test_a_preimage_that_does_not_fit_is_refused(self) -> None:
+        state, _ = run(Direction.CL_TO_BTC, cheque())
+        wrong = i.PaymentAnswer(b.PaymentSettled(Preimage(b"\x08" * 32), Msat(0)))
+        outcome = cl_to_btc.decide(state, wrong, out_context())
+        assert isinstance(outcome, Reject)
+        assert outcome.rejection.spec is errors.PREIMAGE_WRONG
+
+    @pytest.mark.parametrize(
+        ("bad", "code"),
+        [
+            (cheque(amount=24_999_999), "swap.cheque.amount"),
+            (cheque(amount=25_000_001), "swap.cheque.amount"),
+            (cheque(life=300_000), "swap.timelock.too_short"),
+            (i.ChequeLocked(b"\x03" * 33, CHANNEL, 3, Lovelace(25_000_000), NOW), "swap.quote.other_peer"),
+        ],
+    )
+    def test_a_cheque_that_does_not_fit_goes_back_and_nothing_is_paid(
+        self, bad: i.ChequeLocked, code: str
+    ) -> None:
+        state, effects = run(Direction.CL_TO_BTC, bad)
+        assert isinstance(state, s.IncomingReleasing)
+        assert effects == [f.CancelCheque(CHANNEL, 3, code)]
+
+    def test_late_or_paused_takes_no_risk(self) -> None:
+        fresh = s.Quoted(quote(Direction.CL_TO_BTC))
+        for context, code in (
+            (out_context(after=60_001), "swap.quote.expired"),
+            (out_context(paused="LND is not synced"), "swap.paused"),
+        ):
+            outcome = cl_to_btc.decide(fresh, cheque(), context)
+            assert isinstance(outcome, Continue)
+            assert outcome.effects == (f.CancelCheque(CHANNEL, 3, code),)
+
+    @pytest.mark.threat("X6")
+    def test_a_second_cheque_for_the_hash_is_given_back(self) -> None:
+        for before in ((cheque(),), (cheque(), SETTLED), (cheque(), FAILED)):
+            _, effects = run(Direction.CL_TO_BTC, *before, cheque(index=4))
+            assert effects[-1] == f.CancelCheque(CHANNEL, 4, errors.HASH_IN_USE.code)
+
+
+class TestBtcToCl:
+    READY = i.InvoiceCreated("lnbcrt1…")
+
+    def test_a_held_payment_becomes_a_cheque(self) -> None:
+        state, effects = run(Direction.BTC_TO_CL, self.READY, HELD)
+        assert isinstance(state, s.OutgoingIntended)
+        offer = effects[-1]
+        assert isinstance(offer, f.OfferCheque)
+        assert offer.amount == Lovelace(25_000_000)
+        assert NOW + REGTEST.min_cheque_life <= offer.timeout
+
+    def test_fulfil_settles_the_invoice(self) -> None:
+        path = (self.READY, HELD, i.ChequeOffered(9), i.PreimageSeen(SECRET))
+        state, effects = run(Direction.BTC_TO_CL, *path)
+        assert isinstance(state, s.IncomingClaiming)
+        assert effects[-1] == f.SettleInvoice(SECRET)
+        state, _ = run(Direction.BTC_TO_CL, *path, LND_SETTLED)
+        assert isinstance(state, s.Done)
+
+    def test_a_dead_cheque_frees_the_payer(self) -> None:
+        path = (self.READY, HELD, i.ChequeOffered(9), i.OutgoingChequeDead("cancel signed by the receiver"))
+        state, effects = run(Direction.BTC_TO_CL, *path)
+        assert isinstance(state, s.IncomingReleasing)
+        assert effects[-1] == f.CancelInvoice(SECRET.hashlock)
+        state, _ = run(Direction.BTC_TO_CL, *path, CANCELLED)
+        assert isinstance(state, s.Released)
+
+    @pytest.mark.threat("X13")
+    def test_a_partial_set_never_becomes_a_cheque(self) -> None:
+        part = i.InvoiceAnswer(b.InvoiceAccepted("lnbcrt1…", Msat(9_999_999), BlockHeight(760)))
+        state, effects = run(Direction.BTC_TO_CL, self.READY, part)
+        assert isinstance(state, s.IncomingReleasing)
+        assert not any(isinstance(x, f.OfferCheque) for x in effects)
+
+    @pytest.mark.threat("X3")
+    def test_too_little_time_is_refused(self) -> None:
+        late = i.InvoiceAnswer(b.InvoiceAccepted("lnbcrt1…", Msat(10_000_000), BlockHeight(625)))
+        state, effects = run(Direction.BTC_TO_CL, self.READY, late)
+        assert isinstance(state, s.IncomingReleasing)
+        assert effects[-1] == f.CancelInvoice(SECRET.hashlock)
+
+    @pytest.mark.threat("X4")
+    def test_lnd_giving_up_does_not_make_us_follow(self) -> None:
+        state, _ = run(Direction.BTC_TO_CL, self.READY, HELD, i.ChequeOffered(9))
+        outcome = btc_to_cl.decide(state, CANCELLED, in_context())
+        assert isinstance(outcome, Continue)
+        assert not outcome.events
+        assert [x.code for x in outcome.effects if isinstance(x, f.Alarm)] == ["swap.incoming_lost"]
+
+    def test_the_offer_is_repeated_with_the_same_reference_and_timeout(self) -> None:
+        state, effects = run(Direction.BTC_TO_CL, self.READY, HELD)
+        outcome = btc_to_cl.decide(state, i.Tick(), in_context(after=5_000))
+        assert isinstance(outcome, Continue)
+        assert effects[-1] in outcome.effects
+
+    def test_an_alarm_rings_before_lnd_cancels(self) -> None:
+        state, _ = run(Direction.BTC_TO_CL, self.READY, HELD, i.ChequeOffered(9))
+        outcome = btc_to_cl.decide(state, i.Tick(), in_context(height=740))
+        assert isinstance(outcome, Continue)
+        assert any(isinstance(x, f.Alarm) for x in outcome.effects)
+        assert not outcome.events
+
+
+OUT_INPUTS: list[Any] = [
+    cheque(), cheque(index=4), cheque(amount=1), SETTLED, FAILED, UNKNOWN, i.PreimageSeen(SECRET),
+    i.PreimageSeen(Preimage(b"\x08" * 32)), i.IncomingChequeSettled("s"), i.IncomingChequeReleased("r"),
+    i.Tick(), i.CancelAsked(),
+]  # fmt: skip
+IN_INPUTS: list[Any] = [
+    TestBtcToCl.READY, HELD, CANCELLED, LND_SETTLED, i.InvoiceAnswer(b.InvoiceOpen("x")),
+    i.InvoiceAnswer(b.InvoiceNotFound()), i.ChequeOffered(9), i.ChequeNotOffered("c", "d"),
+    i.PreimageSeen(SECRET), i.PreimageSeen(Preimage(b"\x08" * 32)), i.OutgoingChequeDead("proof"),
+    i.Tick(), i.CancelAsked(),
+]  # fmt: skip
+visited: set[tuple[str, str]] = set()
+
+
+def check_law(direction: Direction, sequence: list[tuple[Any, int]]) -> None:
+    """The incoming leg is released only after the outgoing leg's proof, and never once a preimage is known."""
+    state: s.State = evolve(None, e.QuoteGiven(quote(direction)))
+    sent = proven_dead = known = False
+    for given_input, after in sequence:
+        outcome: Any
+        if direction is Direction.CL_TO_BTC:
+            outcome = cl_to_btc.decide(state, given_input, out_context(after))
+        else:
+            outcome = btc_to_cl.decide(state, given_input, in_context(after))
+        assert isinstance(outcome, (Continue, Wait, Reject))
+        if not isinstance(outcome, Continue):
+            continue
+        for event in outcome.events:
+            visited.add((type(state).__name__, type(event).__name__))
+            state = evolve(state, event)
+            sent |= isinstance(event, e.OutgoingWasIntended)
+            proven_dead |= isinstance(event, e.OutgoingProvedDead)
+            known |= isinstance(event, e.PreimageLearned)
+        for effect in outcome.effects:
+            if isinstance(effect, (f.PayInvoice, f.OfferCheque)):
+                assert sent  # intent durable first
+            held = getattr(getattr(state, "incoming", None), "index", None)
+            releases_ours = isinstance(effect, f.CancelInvoice) or (
+                isinstance(effect, f.CancelCheque) and effect.index == held
+            )
+            if releases_ours and sent:
+                assert proven_dead
+            if isinstance(effect, (f.FulfilCheque, f.SettleInvoice)):
+                assert known
+        assert not (known and proven_dead)
+
+
+@pytest.mark.threat("X5")
+@given(st.lists(st.tuples(st.sampled_from(OUT_INPUTS), st.sampled_from([0, 30_000, 70_000])), max_size=12))
+@settings(max_examples=400, deadline=None)
+def test_no_order_of_inputs_breaks_the_law_paying_out(sequence: list[tuple[Any, int]]) -> None:
+    check_law(Direction.CL_TO_BTC, sequence)
+
+
+@pytest.mark.threat("X4")
+@given(st.lists(st.tuples(st.sampled_from(IN_INPUTS), st.sampled_from([0, 30_000, 70_000])), max_size=12))
+@settings(max_examples=400, deadline=None)
+def test_no_order_of_inputs_breaks_the_law_paying_in(sequence: list[tuple[Any, int]]) -> None:
+    check_law(Direction.BTC_TO_CL, sequence)
+
+
+def test_edges_are_exactly_what_evolve_takes() -> None:
+    """EDGES (from which the diagram is drawn) and evolve agree on every pair of state and event."""
+    q = quote(Direction.CL_TO_BTC)
+    incoming, outgoing = s.ChequeIn(CHANNEL, 3, NOW), s.PaymentOut(Msat(1), BlockDelta(90))
+    states = [
+        s.Quoted(q), s.IncomingLocked(q, incoming), s.OutgoingIntended(q, incoming, outgoing),
+        s.OutgoingInFlight(q, incoming, outgoing, 0), s.PreimageKnown(q, incoming, SECRET),
+        s.IncomingClaiming(q, incoming, SECRET), s.Done(q, SECRET, "p"),
+        s.OutgoingProvenDead(q, incoming, "p"), s.IncomingReleasing(q, incoming, "p"),
+        s.Released(q, "p"), s.Refused(q, "c", "d"),
+    ]  # fmt: skip
+    events = [
+        e.InvoiceMade("i"), e.IncomingWasLocked(incoming), e.OutgoingWasIntended(outgoing),
+        e.OutgoingWasSent(1), e.PreimageLearned(SECRET), e.ClaimStarted(), e.IncomingClaimed("p"),
+        e.OutgoingProvedDead("p"), e.ReleaseStarted(), e.IncomingReleased("p"), e.SwapRefused("c", "d"),
+    ]  # fmt: skip
+    taken = {}
+    for state in states:
+        for event in events:
+            try:
+                taken[type(state).__name__, type(event).__name__] = type(evolve(state, event)).__name__
+            except IllegalEdge:
+                continue
+    assert taken == EDGES
