@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -170,6 +170,28 @@ class Connection(Protocol):
     async def send(self, message: bytes) -> None: ...
     async def receive(self) -> bytes:
         """Raises `Refused` (cl.net.closed and others) when the connection ends or breaks a rule."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Listener(Protocol):
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port actually bound."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Transport(Protocol):
+    """Makes connections in both directions. Raises `Refused` with cl.net.* and bolt8.handshake.* codes."""
+
+    async def connect(self, node_id: bytes, host: str, port: int) -> Connection: ...
+    async def listen(
+        self, host: str, port: int, on_connection: Callable[[Connection], Awaitable[None]]
+    ) -> Listener:
+        """Each authenticated peer is given to `on_connection`; its return closes the connection."""
         ...
 
     async def close(self) -> None: ...
