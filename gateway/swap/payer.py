@@ -1,4 +1,4 @@
-"""R2. The payer's side of cl_to_btc: a CL node has a Bitcoin invoice paid by the gateway at the other end of a channel.
+"""R2. The payer's side of cl_to_btc: a gateway at the other end of a channel pays a Bitcoin invoice for us.
 
 Paid only with the preimage in hand; failed only when the cheque is proven dead; else pending, however long it takes.
 """

@@ -1,0 +1,249 @@
+"""R4. The user's side of swaps: payments of Bitcoin invoices out of a channel, and receipts into one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from gateway.cl.data.types import ChannelId
+from gateway.cl.ports import Clock
+from gateway.errors import Action, Fault, Refused, Rejection, define
+from gateway.hashlock import Hashlock, Preimage
+from gateway.profile import NetworkProfile
+from gateway.store.store import Store
+from gateway.store.transaction import OutboxItem
+from gateway.swap import effects as f
+from gateway.swap import errors, payee, payer
+from gateway.swap import inputs as i
+from gateway.swap.engine import read_invoice
+from gateway.swap.ports import ChannelLegs, ChannelStanding, PeerLink
+from gateway.swap.runner import Key, Machine, Runner
+from gateway.units import Lovelace, Ms
+
+log = structlog.get_logger("gateway.swap")
+PAYMENT, RECEIPT = "payment", "receipt"
+
+NO_CHANNEL = define(
+    "swap.no_channel", Fault.LOCAL, Action.REFUSE,
+    "no open channel can carry this", "Open a channel to a gateway (gateway channel open), or add funds.", 409,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    tick_s: float = 2.0
+    patience: Ms = Ms(30_000)  # for the gateway's answer
+    slack: Ms = Ms(5_000)  # on top of the quoted least timeout, for the message to arrive
+
+
+class SwapClient:
+    """Payments and receipts of this node through its peers' gateways."""
+
+    def __init__(
+        self,
+        store: Store,
+        legs: ChannelLegs,
+        link: PeerLink,
+        clock: Clock,
+        profile: NetworkProfile,
+        *,
+        on_change: Callable[[Key, Any, Any], None],
+        options: ClientOptions | None = None,
+    ) -> None:
+        self._legs, self._link, self._clock, self._profile = legs, link, clock, profile
+        self._options = options or ClientOptions()
+        self._tasks: set[asyncio.Task[None]] = set()
+        machines = (
+            Machine(
+                PAYMENT,
+                payer.decide,
+                payer.evolve,
+                self._payer_context,
+                (payer.Paid, payer.Failed, payer.Refused),
+            ),
+            Machine(
+                RECEIPT, payee.decide, payee.evolve, self._payee_context, (payee.Received, payee.Refused)
+            ),
+        )
+        self.runner = Runner(store, machines, self._perform, on_change)
+
+    async def start(self) -> None:
+        await self.runner.start(self._clock.now().value)
+        for key in list(self.runner.live):
+            self._spawn(self._tick(key))
+        self._spawn(self._tick_loop())
+
+    async def stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        for task in list(self._tasks):
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tick_loop(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.tick_s)
+            for key in list(self.runner.live):
+                await self._tick(key)
+
+    async def _tick(self, key: Key) -> None:
+        try:
+            state = await self.runner.feed(key, i.Tick())
+            await self._ask(key, state)
+        except Refused as refused:
+            log.warning("swap.tick", swap=key.entity_id, code=refused.rejection.code)
+
+    async def _ask(self, key: Key, state: Any) -> None:
+        """Asking is not stored: it binds nobody and is repeated until an answer comes or patience ends."""
+        match state:
+            case payer.AwaitingQuote(order):
+                await self._link.ask_quote(order.peer, order.channel, order.invoice)
+            case payee.AwaitingInvoice(request):
+                await self._link.ask_invoice(request.peer, request.channel, key.hashlock, request.receive)
+            case _:
+                return
+
+    async def _payer_context(self, key: Key) -> payer.Context:
+        return payer.Context(self._clock.now(), self._options.slack, self._options.patience)
+
+    async def _payee_context(self, key: Key) -> payee.Context:
+        margin = self._profile.claim_margin + self._profile.skew
+        return payee.Context(self._clock.now(), margin, self._options.patience, self._profile.claim_margin)
+
+    async def _pick(self, channel: ChannelId | None, need: Lovelace, *, sending: bool) -> ChannelStanding:
+        """The named channel, or the one with the most room; raises swap.no_channel with what is missing."""
+        usable = [s for s in await self._legs.standings() if s.usable and channel in (None, s.channel)]
+        room = [(s.local if sending else s.remote, s) for s in usable]
+        if not room:
+            raise Refused(NO_CHANNEL(field="channel", got="" if channel is None else channel.hex()))
+        most, best = max(room, key=lambda pair: pair[0].value)
+        if sending and most < need:
+            raise Refused(NO_CHANNEL(field="lovelace", got=need.value, allowed=f"<= {most.value}"))
+        return best
+
+    async def pay(self, invoice: str, most: Lovelace | None, channel: ChannelId | None) -> Key:
+        """Starts a payment, or finds the one that is pending or paid for this hash: never a second one (X6)."""
+        facts = read_invoice(invoice)
+        if isinstance(facts, Rejection):
+            raise Refused(facts)
+        if facts.network != self._profile.bitcoin_network:
+            raise Refused(
+                errors.INVOICE_NETWORK(
+                    field="invoice", got=facts.network, allowed=self._profile.bitcoin_network
+                )
+            )
+        if facts.amount is None or not facts.amount:
+            raise Refused(errors.INVOICE_AMOUNTLESS(field="amount"))
+        if facts.expires_at < self._clock.now():
+            raise Refused(errors.INVOICE_EXPIRED(field="expiry", got=facts.expires_at.value))
+        earlier = await self.runner.latest(facts.hashlock)
+        if earlier is not None:
+            state = await self.runner.state_of(earlier)
+            if earlier.kind == PAYMENT and not isinstance(state, (payer.Failed, payer.Refused)):
+                return earlier
+            if earlier in self.runner.live:
+                raise Refused(errors.HASH_IN_USE(field="payment_hash", got=facts.hashlock.hex()))
+        standing = await self._pick(channel, Lovelace(1), sending=True)
+        order = payer.Order(
+            hashlock=facts.hashlock,
+            invoice=facts.text,
+            bitcoin=facts.amount,
+            peer=standing.peer,
+            channel=standing.channel,
+            most=standing.local if most is None else min(most, standing.local),
+            longest=self._profile.max_cheque_life,
+            asked_at=self._clock.now(),
+        )
+        key = await self.runner.begin(
+            lambda n: Key(PAYMENT, facts.hashlock, n), facts.hashlock, payer.Ordered(order)
+        )
+        self._spawn(self._tick(key))
+        return key
+
+    async def receive(self, amount: Lovelace, channel: ChannelId | None) -> Key:
+        """Starts a receipt: a fresh preimage, and an invoice of the gateway for its hash."""
+        standing = await self._pick(channel, amount, sending=False)
+        preimage = Preimage(secrets.token_bytes(32))
+        request = payee.Request(preimage, amount, standing.peer, standing.channel, self._clock.now())
+        key = await self.runner.begin(
+            lambda n: Key(RECEIPT, preimage.hashlock, n), preimage.hashlock, payee.Requested(request)
+        )
+        self._spawn(self._tick(key))
+        return key
+
+    async def quote_arrived(self, peer: bytes, offer: payer.Offer) -> None:
+        key = await self.runner.latest(offer.hashlock)
+        state = self.runner.live.get(key) if key else None
+        if key and isinstance(state, payer.AwaitingQuote) and state.order.peer == peer:
+            await self.runner.feed(key, payer.QuoteArrived(offer))
+
+    async def quote_denied(self, peer: bytes, hashlock: Hashlock, code: str, detail: str) -> None:
+        key = await self.runner.latest(hashlock)
+        state = self.runner.live.get(key) if key else None
+        if key and isinstance(state, payer.AwaitingQuote) and state.order.peer == peer:
+            await self.runner.feed(key, payer.QuoteDenied(code, detail))
+        if key and isinstance(state, payee.AwaitingInvoice) and state.request.peer == peer:
+            await self.runner.feed(key, payee.QuoteDenied(code, detail))
+
+    async def invoice_arrived(self, peer: bytes, invoice: str, receive: Lovelace) -> None:
+        """The gateway's hold invoice for a receipt; taken only when it is for our hash and amount."""
+        facts = read_invoice(invoice)
+        if isinstance(facts, Rejection):
+            log.warning("swap.bad_invoice", code=facts.code)
+            return
+        key = await self.runner.latest(facts.hashlock)
+        state = self.runner.live.get(key) if key else None
+        if not (key and isinstance(state, payee.AwaitingInvoice) and state.request.peer == peer):
+            return
+        fits = (
+            receive == state.request.receive
+            and facts.network == self._profile.bitcoin_network
+            and facts.amount is not None
+        )
+        amount = facts.amount
+        assert amount is not None or not fits
+        if amount is not None:
+            await self.runner.feed(key, payee.InvoiceArrived(facts.text, amount, facts.expires_at, fits))
+
+    async def notify(self, hashlock: Hashlock, given: i.Input) -> bool:
+        """A channel's news about a hash; False when it is none of ours."""
+        key = await self.runner.latest(hashlock)
+        if key is None or key.kind not in self.runner.kinds:
+            return False
+        await self.runner.feed(key, given)
+        return True
+
+    async def cancel(self, hashlock: Hashlock) -> None:
+        key = await self.runner.latest(hashlock)
+        if key is None:
+            raise Refused(errors.SWAP_UNKNOWN(field="id", got=hashlock.hex()))
+        state = await self.runner.state_of(key)
+        if not isinstance(state, (payee.AwaitingInvoice, payee.InvoiceReady)):
+            raise Refused(errors.NOT_CANCELLABLE(field="state", got=type(state).__name__))
+        await self.runner.feed(key, i.CancelAsked())
+
+    async def deliver(self, item: OutboxItem) -> None:
+        await self.runner.deliver(item)
+
+    async def _perform(self, key: Key, effect: Any, redelivered: bool) -> None:
+        match effect:
+            case f.OfferCheque(channel, reference, hashlock, amount, timeout):
+                answer = await self._legs.offer_cheque(channel, reference, hashlock, amount, timeout)
+                await self.runner.feed(key, answer)
+            case f.FulfilCheque(channel, index, preimage):
+                await self._legs.fulfil_cheque(channel, index, preimage)
+            case f.CancelCheque(channel, index, code):
+                await self._legs.cancel_cheque(channel, index, code)
+            case _:
+                raise TypeError(f"{type(effect).__name__} is no effect of a payment or receipt")

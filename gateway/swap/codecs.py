@@ -1,0 +1,43 @@
+"""R3. Which swap records the store holds, by tag. A changed class needs a new version and an upgrade."""
+
+from __future__ import annotations
+
+from gateway.store.codec import Codecs
+from gateway.swap import effects as f
+from gateway.swap import events as e
+from gateway.swap import payee, payer
+from gateway.swap import state as s
+from gateway.swap.quote import Quote
+
+
+def register(codecs: Codecs) -> None:
+    codecs.register(Quote, "swap.quote")
+    codecs.register_all(
+        "swap.state", s.Quoted, s.IncomingLocked, s.OutgoingIntended, s.OutgoingInFlight, s.PreimageKnown,
+        s.IncomingClaiming, s.Done, s.OutgoingProvenDead, s.IncomingReleasing, s.Released, s.Refused,
+    )  # fmt: skip
+    codecs.register_all(
+        "swap.event", e.QuoteGiven, e.InvoiceMade, e.IncomingWasLocked, e.OutgoingWasIntended,
+        e.OutgoingWasSent, e.PreimageLearned, e.ClaimStarted, e.IncomingClaimed, e.OutgoingProvedDead,
+        e.ReleaseStarted, e.IncomingReleased, e.SwapRefused,
+    )  # fmt: skip
+    codecs.register_all(
+        "swap.effect", f.MakeInvoice, f.PayInvoice, f.LookUpPayment, f.LookUpInvoice, f.OfferCheque,
+        f.FulfilCheque, f.CancelCheque, f.SettleInvoice, f.CancelInvoice, f.Alarm,
+    )  # fmt: skip
+    codecs.register_all(
+        "payer.state", payer.AwaitingQuote, payer.ChequeIntended, payer.ChequeLive, payer.Paid,
+        payer.Failed, payer.Refused,
+    )  # fmt: skip
+    codecs.register_all(
+        "payer.event", payer.Ordered, payer.Intended, payer.WentLive, payer.WasPaid, payer.HasFailed,
+        payer.WasRefused,
+    )  # fmt: skip
+    codecs.register_all(
+        "payee.state", payee.AwaitingInvoice, payee.InvoiceReady, payee.Fulfilling, payee.Received,
+        payee.Refused,
+    )  # fmt: skip
+    codecs.register_all(
+        "payee.event", payee.Requested, payee.GotInvoice, payee.StartedFulfilling, payee.WasReceived,
+        payee.WasRefused,
+    )  # fmt: skip

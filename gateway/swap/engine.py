@@ -1,0 +1,411 @@
+"""R4. The gateway's swap engine: quotes, both directions, look-ups and reconciliation around the pure machines.
+
+Streams are hints. At start and on every tick each live swap looks at LND's own records; a stream only
+makes that look come sooner. Quotes are given under one lock, so that reservations never exceed balances.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, assert_never
+
+import structlog
+
+from gateway.bolt import bolt11
+from gateway.btc.ports import (
+    BitcoinLightning,
+    HoldInvoice,
+    InvoiceCancelled,
+    InvoiceNotFound,
+    InvoiceSettled,
+    TimeConstants,
+)
+from gateway.cl.data.types import ChannelId
+from gateway.cl.ports import Clock
+from gateway.errors import Refused, Rejection
+from gateway.hashlock import Hashlock
+from gateway.profile import NetworkProfile
+from gateway.store.store import Store
+from gateway.store.transaction import OutboxItem
+from gateway.swap import btc_to_cl, cl_to_btc, errors
+from gateway.swap import effects as f
+from gateway.swap import events as e
+from gateway.swap import inputs as i
+from gateway.swap import state as s
+from gateway.swap.ports import ChannelLegs
+from gateway.swap.quote import (
+    InvoiceFacts,
+    Liquidity,
+    Quote,
+    QuoteContext,
+    SwapPolicy,
+    quote_btc_to_cl,
+    quote_cl_to_btc,
+)
+from gateway.swap.runner import Key, Machine, Runner
+from gateway.swap.timelock import LEAST_STRESS, Clocks, cltv_limit
+from gateway.swap.transitions import evolve
+from gateway.units import BlockHeight, Lovelace, Msat
+
+log = structlog.get_logger("gateway.swap")
+
+OUT, IN = "swap.out", "swap.in"
+Alarm = Callable[[str, str, str], None]  # swap id, code, detail
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    tick_s: float = 5.0
+    look_s: float = 1.0  # the pause before a lost stream is opened again
+
+
+class SwapEngine:
+    """One per node with an LND. `start` reconciles; `stop` leaves everything as the store holds it."""
+
+    def __init__(
+        self,
+        store: Store,
+        bitcoin: BitcoinLightning,
+        legs: ChannelLegs,
+        clock: Clock,
+        profile: NetworkProfile,
+        policy: SwapPolicy,
+        *,
+        on_change: Callable[[Key, Any, Any], None],
+        on_alarm: Alarm,
+        options: EngineOptions | None = None,
+    ) -> None:
+        self._store, self._btc, self._legs, self._clock = store, bitcoin, legs, clock
+        self._profile, self._policy = profile, policy
+        self._on_alarm = on_alarm
+        self._options = options or EngineOptions()
+        self._quoting = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watching: set[Key] = set()
+        self._constants: TimeConstants | None = None
+        self._own_node = b""
+        self.paused = ""
+        machines = (
+            Machine(OUT, cl_to_btc.decide, evolve, self._out_context, s.FINAL),
+            Machine(IN, btc_to_cl.decide, evolve, self._in_context, s.FINAL),
+        )
+        self.runner = Runner(store, machines, self._perform, on_change)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Loads live swaps. LND may be away: the swaps stay as they are until it answers."""
+        await self.runner.start(self._clock.now().value)
+        for key in list(self.runner.live):
+            self._spawn(self._guarded_tick(key))
+        self._spawn(self._tick_loop())
+
+    async def stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        for task in list(self._tasks):
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tick_loop(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.tick_s)
+            await self.reconcile()
+
+    async def reconcile(self) -> None:
+        """Every live swap looks again at the records of both networks."""
+        for key in list(self.runner.live):
+            await self._guarded_tick(key)
+
+    async def _guarded_tick(self, key: Key) -> None:
+        try:
+            await self.runner.feed(key, i.Tick())
+        except Refused as refused:
+            log.warning("swap.tick", swap=key.entity_id, code=refused.rejection.code)
+        state = self.runner.live.get(key)
+        if key.kind == IN and state is not None:
+            self._watch(key)
+
+    # -- what decisions see -------------------------------------------------------------------
+
+    async def _clocks(self) -> Clocks:
+        info = await self._btc.info()
+        if not info.synced:
+            raise Refused(errors.PAUSED(detail="the Lightning node is not synced"))
+        return Clocks(self._clock.now(), info.height, LEAST_STRESS)
+
+    async def constants(self) -> TimeConstants:
+        if self._constants is None:
+            self._constants = await self._btc.time_constants()
+            if self._constants.warning:
+                log.warning("swap.time_constants", warning=self._constants.warning)
+        return self._constants
+
+    async def _out_context(self, key: Key) -> cl_to_btc.Context:
+        return cl_to_btc.Context(self._profile, await self._moment(key), self.paused)
+
+    async def _in_context(self, key: Key) -> btc_to_cl.Context:
+        moment = await self._moment(key)
+        constants = self._constants or await self.constants()
+        return btc_to_cl.Context(self._profile, moment, constants, key.attempt, self.paused)
+
+    async def _moment(self, key: Key) -> Clocks:
+        """Needs LND only where new risk may follow; a swap past that moves on without it."""
+        state = self.runner.live.get(key)
+        if isinstance(state, (s.Quoted, s.IncomingLocked)):
+            return await self._clocks()
+        try:
+            return await self._clocks()
+        except Refused:
+            # without LND the height is unknown: the HTLC's own expiry is the latest that it can be
+            expiry = getattr(getattr(state, "incoming", None), "expiry", BlockHeight(0))
+            return Clocks(self._clock.now(), expiry, LEAST_STRESS)
+
+    async def _liquidity(self, channel: ChannelId) -> tuple[Liquidity, bytes] | Rejection:
+        standing = await self._legs.standing(channel)
+        if standing is None or not standing.usable:
+            why = standing.why_not if standing else "no such channel"
+            return errors.NO_CARDANO_LIQUIDITY(field="channel", got=channel.hex(), detail=why)
+        balances = await self._btc.balances()
+        reserved_out = reserved_in = Msat(0)
+        reserved_cheques, slots_in, slots_out = Lovelace(0), 0, 0
+        for key, state in self.runner.live.items():
+            quote = state.quote
+            waiting = isinstance(state, (s.Quoted, s.IncomingLocked, s.OutgoingIntended))
+            if not waiting:
+                continue
+            if key.kind == OUT:
+                reserved_out += quote.bitcoin + quote.routing_budget
+                slots_in += quote.channel == channel
+            else:
+                reserved_in += quote.bitcoin
+                if quote.channel == channel:
+                    reserved_cheques += quote.cardano
+                    slots_out += 1
+        return (
+            Liquidity(
+                bitcoin_local=balances.local - reserved_out,
+                bitcoin_remote=balances.remote - reserved_in,
+                channel_local=standing.local - reserved_cheques,
+                channel_remote=standing.remote,
+                free_slots_in=standing.free_slots_in - slots_in,
+                free_slots_out=standing.free_slots_out - slots_out,
+            ),
+            standing.peer,
+        )
+
+    async def _quote_context(
+        self, peer: bytes, channel: ChannelId, hashlock: Hashlock
+    ) -> QuoteContext | Rejection:
+        if self.paused:
+            return errors.PAUSED(detail=self.paused)
+        found = await self._liquidity(channel)
+        if isinstance(found, Rejection):
+            return found
+        liquidity, owner = found
+        if owner != peer:
+            return errors.QUOTE_OTHER_PEER(field="channel", got=channel.hex())
+        if not self._own_node:
+            self._own_node = (await self._btc.info()).node_id
+        async with self._store.read() as tx:
+            in_use = await tx.swaps.live(hashlock) is not None
+        return QuoteContext(
+            id=secrets.token_bytes(32),
+            peer=peer,
+            channel=channel,
+            profile=self._profile,
+            policy=self._policy,
+            clocks=await self._clocks(),
+            constants=await self.constants(),
+            liquidity=liquidity,
+            own_node=self._own_node,
+            hash_in_use=in_use,
+        )
+
+    # -- quotes -------------------------------------------------------------------------------
+
+    async def quote_out(self, peer: bytes, channel: ChannelId, invoice: str) -> Quote | Rejection:
+        """cl_to_btc. Stored before it is answered; the same open invoice gets the same quote again."""
+        facts = read_invoice(invoice)
+        if isinstance(facts, Rejection):
+            return facts
+        async with self._quoting:
+            known = self._open_quote(OUT, facts.hashlock, peer)
+            if known is not None and known.invoice == facts.text:
+                return known
+            context = await self._quote_context(peer, channel, facts.hashlock)
+            if isinstance(context, Rejection):
+                return context
+            quote = quote_cl_to_btc(context, facts)
+            if isinstance(quote, Rejection):
+                return quote
+            await self.runner.begin(
+                lambda n: Key(OUT, facts.hashlock, n), facts.hashlock, e.QuoteGiven(quote)
+            )
+            return quote
+
+    async def quote_in(
+        self, peer: bytes, channel: ChannelId, hashlock: Hashlock, receive: Lovelace
+    ) -> Quote | Rejection:
+        """btc_to_cl. Answers once LND has made the invoice; the same open request gets the same answer."""
+        async with self._quoting:
+            known = self._open_quote(IN, hashlock, peer)
+            if known is None or known.cardano != receive:
+                context = await self._quote_context(peer, channel, hashlock)
+                if isinstance(context, Rejection):
+                    return context
+                quote = quote_btc_to_cl(context, hashlock, receive)
+                if isinstance(quote, Rejection):
+                    return quote
+                await self.runner.begin(lambda n: Key(IN, hashlock, n), hashlock, e.QuoteGiven(quote))
+        return await self._made_invoice(hashlock, peer)
+
+    async def _made_invoice(self, hashlock: Hashlock, peer: bytes) -> Quote | Rejection:
+        key = await self.runner.latest(hashlock)
+        state = None if key is None else await self.runner.state_of(key)
+        if key is None or not isinstance(state, s.Quoted) or state.quote.peer != peer:
+            return errors.HASH_IN_USE(field="payment_hash", got=hashlock.hex())
+        if not state.quote.invoice:
+            context = await self._in_context(key)
+            text = await self._btc.add_hold_invoice(btc_to_cl.invoice_for(state, context))
+            state = await self.runner.feed(key, i.InvoiceCreated(text))
+            self._watch(key)
+        if not isinstance(state, s.Quoted):
+            return errors.HASH_IN_USE(field="payment_hash", got=hashlock.hex())
+        return state.quote
+
+    def _open_quote(self, kind: str, hashlock: Hashlock, peer: bytes) -> Quote | None:
+        for key, state in self.runner.live.items():
+            if key.kind == kind and key.hashlock == hashlock and isinstance(state, s.Quoted):
+                quote: Quote = state.quote
+                if quote.peer == peer and quote.valid_until > self._clock.now():
+                    return quote
+        return None
+
+    # -- what happens -------------------------------------------------------------------------
+
+    async def notify(self, hashlock: Hashlock, given: i.Input) -> bool:
+        """A channel's news about a hash; False when no swap of ours ever had it."""
+        key = await self.runner.latest(hashlock)
+        if key is None or key.kind not in self.runner.kinds:
+            return False
+        await self.runner.feed(key, given)
+        return True
+
+    async def cancel(self, hashlock: Hashlock) -> s.State:
+        """Where nothing is locked yet; else raises swap.not_cancellable."""
+        key = await self.runner.latest(hashlock)
+        if key is None or key.kind not in self.runner.kinds:
+            raise Refused(errors.SWAP_UNKNOWN(field="id", got=hashlock.hex()))
+        state = await self.runner.state_of(key)
+        if not isinstance(state, s.Quoted):
+            raise Refused(errors.NOT_CANCELLABLE(field="state", got=type(state).__name__))
+        await self.runner.feed(key, i.CancelAsked())
+        after: s.State = await self.runner.state_of(key)
+        return after
+
+    def _watch(self, key: Key) -> None:
+        """Follows LND's invoice stream as a hint, one watcher a swap."""
+        if key in self._watching:
+            return
+        self._watching.add(key)
+        self._spawn(self._watch_invoice(key))
+
+    async def _watch_invoice(self, key: Key) -> None:
+        try:
+            while key in self.runner.live:
+                with suppress(Refused):
+                    async for state in self._btc.watch_invoice(key.hashlock):
+                        await self.runner.feed(key, i.InvoiceAnswer(state))
+                        if isinstance(state, (InvoiceSettled, InvoiceCancelled, InvoiceNotFound)):
+                            break
+                await asyncio.sleep(self._options.look_s)
+        finally:
+            self._watching.discard(key)
+
+    # -- effects ------------------------------------------------------------------------------
+
+    async def deliver(self, item: OutboxItem) -> None:
+        await self.runner.deliver(item)
+
+    async def _perform(self, key: Key, effect: f.Effect, redelivered: bool) -> None:
+        match effect:
+            case f.PayInvoice():
+                await self._pay(key, effect, redelivered)
+            case f.LookUpPayment(hashlock):
+                await self.runner.feed(key, i.PaymentAnswer(await self._btc.track(hashlock)))
+            case f.LookUpInvoice(hashlock):
+                await self._answer_invoice(key, hashlock)
+            case f.MakeInvoice(invoice):
+                await self._make_invoice(key, invoice)
+            case f.OfferCheque(channel, reference, hashlock, amount, timeout):
+                answer = await self._legs.offer_cheque(channel, reference, hashlock, amount, timeout)
+                await self.runner.feed(key, answer)
+            case f.FulfilCheque(channel, index, preimage):
+                await self._legs.fulfil_cheque(channel, index, preimage)
+            case f.CancelCheque(channel, index, code):
+                await self._legs.cancel_cheque(channel, index, code)
+            case f.SettleInvoice(preimage):
+                await self._btc.settle_invoice(preimage)
+                await self._answer_invoice(key, preimage.hashlock)
+            case f.CancelInvoice(hashlock):
+                await self._btc.cancel_invoice(hashlock)
+                await self._answer_invoice(key, hashlock)
+            case f.Alarm(code, detail):
+                log.error("swap.alarm", swap=key.entity_id, code=code, detail=detail)
+                self._on_alarm(key.hashlock.hex(), code, detail)
+            case _:
+                assert_never(effect)
+
+    async def _answer_invoice(self, key: Key, hashlock: Hashlock) -> None:
+        """Feeds LND's record where it can move the swap; an invoice still open or held says nothing new after it."""
+        answer = await self._btc.lookup_invoice(hashlock)
+        state = await self.runner.state_of(key)
+        moves = isinstance(answer, (InvoiceSettled, InvoiceCancelled, InvoiceNotFound))
+        if moves or isinstance(state, s.Quoted):
+            await self.runner.feed(key, i.InvoiceAnswer(answer))
+
+    async def _make_invoice(self, key: Key, invoice: HoldInvoice) -> None:
+        text = await self._btc.add_hold_invoice(invoice)
+        await self.runner.feed(key, i.InvoiceCreated(text))
+        self._watch(key)
+
+    async def _pay(self, key: Key, effect: f.PayInvoice, redelivered: bool) -> None:
+        """Sends at most once. A delivery after a crash only looks: whether it was sent is LND's to say (X5, X6)."""
+        request = effect.request
+        if redelivered:
+            await self.runner.feed(key, i.PaymentAnswer(await self._btc.track(request.hashlock)))
+            return
+        state = self.runner.live.get(key)
+        if isinstance(state, s.OutgoingIntended) and isinstance(state.incoming, s.ChequeIn):
+            # the height may have moved since the decision: LND counts the limit from its own height at the start
+            limit = cltv_limit(self._profile, await self._clocks(), state.incoming.timeout, state.quote.eps)
+            request = replace(request, cltv_limit=min(request.cltv_limit, limit))
+        await self.runner.feed(key, i.PaymentAnswer(await self._btc.pay(request)))
+
+
+def read_invoice(text: str) -> InvoiceFacts | Rejection:
+    """What a swap needs of a BOLT 11 invoice; malformed ones get a swap.invoice.* code with bolt11's detail."""
+    invoice = bolt11.decode(text)
+    if isinstance(invoice, Rejection):
+        return errors.INVOICE_MALFORMED(field="invoice", detail=str(invoice)[:300])
+    unknown = bolt11.unknown_required(invoice)
+    return InvoiceFacts(
+        text=invoice.text,
+        network=invoice.network.value,
+        payee=invoice.payee,
+        hashlock=invoice.hashlock,
+        amount=invoice.amount,
+        expires_at=invoice.expires,
+        final_cltv=invoice.min_final_cltv,
+        unknown_required_feature=unknown[0] if unknown else None,
+    )

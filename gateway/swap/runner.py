@@ -1,0 +1,160 @@
+"""R4. Runs the pure machines: load, decide, commit events with their effects, then perform.
+
+One lock a swap; one database transaction an input. Effects of a decision that stored something go
+through the outbox; effects without events (look-ups, repeats) are performed at once and never stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from gateway.hashlock import Hashlock
+from gateway.outcome import Continue, Reject
+from gateway.store.store import Store
+from gateway.store.transaction import OutboxItem, Transaction
+
+log = structlog.get_logger("gateway.swap")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One attempt of one hash in one role. `kind` is the store's entity kind."""
+
+    kind: str
+    hashlock: Hashlock
+    attempt: int
+
+    @property
+    def entity_id(self) -> str:
+        return f"{self.hashlock.hex()}.{self.attempt}"
+
+    @staticmethod
+    def parse(kind: str, entity_id: str) -> Key:
+        raw, _, attempt = entity_id.partition(".")
+        return Key(kind, Hashlock(bytes.fromhex(raw)), int(attempt))
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One role: its pure functions, the moment they decide in, and which states are ends."""
+
+    kind: str
+    decide: Callable[[Any, Any, Any], Any]
+    evolve: Callable[[Any, Any], Any]
+    context: Callable[[Key], Awaitable[Any]]
+    finals: tuple[type, ...]
+
+
+Change = Callable[[Key, Any, Any], None]
+
+
+class Runner:
+    """`perform(key, effect, redelivered)` does one effect; `on_change` hears of each committed event."""
+
+    def __init__(
+        self,
+        store: Store,
+        machines: tuple[Machine, ...],
+        perform: Callable[[Key, Any, bool], Awaitable[None]],
+        on_change: Change,
+    ) -> None:
+        self._store = store
+        self._machines = {machine.kind: machine for machine in machines}
+        self._perform = perform
+        self._on_change = on_change
+        self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._started_ms = 0
+        self.live: dict[Key, Any] = {}
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return frozenset(self._machines)
+
+    async def start(self, now_ms: int) -> None:
+        """Loads what is live; effects filed before `now_ms` count as redelivered."""
+        self._started_ms = now_ms
+        async with self._store.read() as tx:
+            for kind in self._machines:
+                for row in await tx.list(kind, live_only=True):
+                    self.live[Key.parse(kind, row.id)] = row.state
+
+    async def begin(self, key_of: Callable[[int], Key], hashlock: Hashlock, first: Any) -> Key:
+        """Starts a new attempt with its first event; fails with store.hash_live while one is live."""
+        async with self._store.transaction("swap.begin") as tx:
+            earlier = await tx.swaps.of_hash(hashlock)
+            key = key_of(1 + max((a.attempt for a in earlier), default=0))
+            await tx.swaps.begin(hashlock.hex(), key.attempt, hashlock, key.kind)
+            state = self._machines[key.kind].evolve(None, first)
+            await tx.append(key.kind, key.entity_id, 0, (first,), state)
+        self._committed(key, state, (first,))
+        return key
+
+    async def feed(self, key: Key, given: Any) -> Any:
+        """One input to one machine; returns the state after it. Raises only store and adapter refusals."""
+        machine = self._machines[key.kind]
+        context = await machine.context(key)
+        async with self._locks[key]:
+            outcome: Any = None
+            async with self._store.transaction(f"{key.kind}.{type(given).__name__}") as tx:
+                state, version = await tx.load(key.kind, key.entity_id)
+                if state is None:
+                    return None
+                outcome = machine.decide(state, given, context)
+                if isinstance(outcome, Continue) and outcome.events:
+                    state = await self._commit(tx, machine, key, state, version, outcome)
+            if isinstance(outcome, Continue) and outcome.events:
+                self._committed(key, state, outcome.events)
+                return state
+        if isinstance(outcome, Reject):
+            log.warning("swap.refused_input", swap=key.entity_id, code=outcome.rejection.code)
+        if isinstance(outcome, (Continue, Reject)):
+            for effect in outcome.effects:
+                await self._perform(key, effect, True)
+        return state
+
+    async def _commit(
+        self, tx: Transaction, machine: Machine, key: Key, state: Any, version: int, outcome: Any
+    ) -> Any:
+        for event in outcome.events:
+            state = machine.evolve(state, event)
+        final = isinstance(state, machine.finals)
+        await tx.append(
+            key.kind, key.entity_id, version, outcome.events, state, outcome.effects, live=not final
+        )
+        if final:
+            await tx.swaps.end(key.hashlock.hex(), key.attempt)
+        return state
+
+    def _committed(self, key: Key, state: Any, events: tuple[Any, ...]) -> None:
+        if isinstance(state, self._machines[key.kind].finals):
+            self.live.pop(key, None)
+        else:
+            self.live[key] = state
+        for event in events:
+            log.info("swap.event", swap=key.entity_id, kind=key.kind, state_event=type(event).__name__)
+            self._on_change(key, state, event)
+
+    async def deliver(self, item: OutboxItem) -> None:
+        """One committed effect, from the dispatcher; at least once."""
+        redelivered = item.attempts > 0 or item.created_ms < self._started_ms
+        await self._perform(Key.parse(item.kind, item.entity_id), item.effect, redelivered)
+
+    async def state_of(self, key: Key) -> Any:
+        async with self._store.read() as tx:
+            state, _ = await tx.load(key.kind, key.entity_id)
+            return state
+
+    async def latest(self, hashlock: Hashlock) -> Key | None:
+        """The newest attempt of a hash in this database."""
+        async with self._store.read() as tx:
+            attempts = await tx.swaps.of_hash(hashlock)
+        if not attempts:
+            return None
+        newest = max(attempts, key=lambda a: a.attempt)
+        return Key(newest.direction, hashlock, newest.attempt)
