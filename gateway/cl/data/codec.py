@@ -196,7 +196,7 @@ def step_data(step: t.Step) -> Data:
         case t.Elapse():
             return Constr(3, (_entries_data(step.entries), _unlocks_data(step.unlocks)))
         case t.FreeInClosed():
-            return Constr(4, (pack_entries(step.entries), _unlocks_data(step.unlocks)))
+            return Constr(4, ((pack_entries(step.entries),), _unlocks_data(step.unlocks)))
         case t.FreeInResolved():
             lists = (_entries_data(step.own), _unlocks_data(step.unlocks), _entries_data(step.other))
             return Constr(5, (int(step.by_resolver), *lists))
@@ -390,7 +390,8 @@ def _step(data: Data) -> t.Step:
         case Constr(3, (entries, unlocks)):
             return t.Elapse(_entries(entries), _unlocks(unlocks))
         case Constr(4, (entries, unlocks)):
-            return t.FreeInClosed(_packed(entries, "entries"), _unlocks(unlocks))
+            (packed,) = _list(entries, "entries", 1)
+            return t.FreeInClosed(_packed(packed, "entries"), _unlocks(unlocks))
         case Constr(5, (by_resolver, own, unlocks, other)):
             return t.FreeInResolved(
                 _flag(by_resolver, "by_resolver"), _entries(own), _unlocks(unlocks), _entries(other)
