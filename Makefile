@@ -55,8 +55,8 @@ docs: $(VENV)/.dev
 wheel-test: $(VENV)/.dev
 	$(BIN)/python -m regtest.wheel
 
-lock: $(VENV)/.dev
-	$(BIN)/python -m requirements.lock
+lock:
+	$(PYTHON) requirements/lock.py
 
 $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml
 	test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed"; exit 1; }
