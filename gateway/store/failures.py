@@ -98,7 +98,7 @@ def _integrity(text: str, detail: str) -> Rejection:
     # SQLite names the columns of a broken index, PostgreSQL its name.
     if "uq_swap_attempts_live_hashlock" in text or text.endswith("swap_attempts.hashlock"):
         return LIVE_HASH(field="hashlock", detail=detail)
-    if "events" in text and "seq" in text:
+    if "pk_entities" in text or "entities.kind" in text or ("events" in text and "seq" in text):
         return CONFLICT(field="version", detail=detail)
     if "UNIQUE" in text or "unique" in text:
         return EXISTS(detail=detail)
