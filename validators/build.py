@@ -40,8 +40,8 @@ def compiler() -> Path:
         if cargo is None:
             raise SystemExit(f"aiken {VERSION} is not in {root}, and there is no cargo to build it")
         command = [cargo, "install", "aiken", "--locked", "--version", VERSION, "--root", str(root)]
-        subprocess.run(command, check=True)
-    shown = subprocess.run([binary, "--version"], check=True, capture_output=True, text=True).stdout
+        subprocess.run(command, check=True)  # noqa: S603
+    shown = subprocess.run([binary, "--version"], check=True, capture_output=True, text=True).stdout  # noqa: S603
     if not shown.startswith(f"aiken v{VERSION}"):
         raise SystemExit(f"{binary} is {shown.strip()}, not v{VERSION}")
     return binary
@@ -62,7 +62,7 @@ def compile_sources(tree: dict[str, str]) -> dict[str, Any]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         command = [str(compiler()), "build", "--trace-level", "silent"]
-        done = subprocess.run(command, cwd=tmp, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=tmp, capture_output=True, text=True)  # noqa: S603
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
         blueprint: dict[str, Any] = json.loads((Path(tmp) / "plutus.json").read_text())
