@@ -23,6 +23,8 @@ class Control:
             return Response(200, self._devnet.state())
         if request.method != "POST":
             return Response(405 if name == "state" else 404, {"hint": "see docs/judges.md for the API"})
+        if name == "settle" and self._devnet.judge is not None:
+            await self._devnet.judge.settled()
         done = self._post(name, request.json())
         if done is None:
             return Response(404, {"hint": f"unknown control «{name[:40]}»"})
@@ -59,6 +61,8 @@ class Control:
                 return {"tx_id": tx.id.hex()}
             case "forget":
                 devnet.forget([bytes.fromhex(item) for item in body["tx_ids"]])
+                return {}
+            case "settle":
                 return {}
             case "stop":
                 devnet.stopped.set()

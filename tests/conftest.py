@@ -1,0 +1,3 @@
+"""Fixtures for every test come from plugins under tests/support."""
+
+pytest_plugins = ["tests.support.devnet"]
