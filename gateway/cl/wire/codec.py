@@ -169,6 +169,8 @@ def _scan(raw: bytes) -> Rejection | None:
             return head
         key, at = head
         number, form = key >> 3, key & 7
+        if number == 0:
+            return errors.MALFORMED(field="message", detail="field 0")
         if form == 2:
             sized = _varint(raw, at)
             if isinstance(sized, Rejection):

@@ -43,7 +43,7 @@ class SwapReceiveRequest:
 @dataclass(frozen=True, slots=True)
 class SwapQuote:
     """The gateway's binding terms. cl_to_btc: `invoice` is the payee's and the cheque needs `cheque_timeout`
-    or later; btc_to_cl: `invoice` is the gateway's hold invoice (empty until accepted) and the timeout 0."""
+    or later; btc_to_cl: `invoice` is the gateway's hold invoice, to be shown to the payer, and the timeout 0."""
 
     id: bytes  # 32 bytes
     direction: SwapDirection
@@ -63,7 +63,7 @@ class SwapQuote:
 
 @dataclass(frozen=True, slots=True)
 class SwapAccept:
-    """The peer takes the quote."""
+    """The peer takes the quote and will act on it: the gateway may keep the amounts free until it expires."""
 
     quote_id: bytes
 

@@ -35,7 +35,7 @@ _QUOTE = Spec(
         "base_fee": LOVELACE,
         "proportional_fee": LOVELACE,
         "routing_budget": MSAT,
-        "invoice": Maybe(One(_INVOICE), ""),
+        "invoice": One(_INVOICE),
         "cheque_timeout": TIME,
         "valid_until": TIME,
         "eps_denominator": One(Int(least=1)),
