@@ -15,7 +15,7 @@ from gateway.cl.data.errors import SCRIPT_HASH
 from gateway.errors import Refused
 
 # Written by validators/build.py together with plutus.json.
-VALIDATOR_HASH = bytes.fromhex("e9196915e92c646a8eaa011605620aa2183d7b724988fae637cdc155")
+VALIDATOR_HASH = bytes.fromhex("3443fcb246ff3529e005ccedeef6b00ee73c765dca5dc05054789d27")
 _TITLE = "channel.channel.mint"
 
 
