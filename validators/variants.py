@@ -11,9 +11,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import build
+from validators import build
 
 _MARK = re.compile(r"^(\s*)// clause: ([A-Z]\w*\.\d+)(?: ~ (.*))?$")
 _CLOSING = (")", "}", "]")

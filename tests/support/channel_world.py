@@ -12,7 +12,7 @@ from nacl.signing import SigningKey, VerifyKey
 from gateway.cl.data import books, codec
 from gateway.cl.data import types as t
 from gateway.cl.data.blueprint import load_blueprint
-from gateway.cl.data.plutus import Data, deserialise
+from gateway.cl.data.plutus import Data, serialise
 from gateway.errors import Rejection
 from gateway.hashlock import Preimage
 from gateway.units import Lovelace, Ms, PosixMs
@@ -51,14 +51,21 @@ def secret(n: int) -> Preimage:
 
 
 def signed_cheque(
-    key: SigningKey, cid: t.ChannelId, index: int, amount: int, timeout: PosixMs = LATER, lock_of: int | None = None
+    key: SigningKey,
+    cid: t.ChannelId,
+    index: int,
+    amount: int,
+    timeout: PosixMs = LATER,
+    lock_of: int | None = None,
 ) -> t.SignedCheque:
     lock = secret(index if lock_of is None else lock_of).hashlock
     cheque = t.Cheque(index, timeout, lock, Lovelace(amount))
     return t.SignedCheque(cheque, t.Signature(key.sign(codec.cheque_message(cid, cheque)).signature))
 
 
-def locked(key: SigningKey, cid: t.ChannelId, index: int, amount: int, timeout: PosixMs = LATER) -> t.PresentedCheque:
+def locked(
+    key: SigningKey, cid: t.ChannelId, index: int, amount: int, timeout: PosixMs = LATER
+) -> t.PresentedCheque:
     return t.PresentedCheque(signed_cheque(key, cid, index, amount, timeout))
 
 
@@ -119,9 +126,7 @@ def channel(
     return Channel(name, datum, total + MIN_ADA.value, cid, key0, key1, stake)
 
 
-def opened(
-    non_opener: int = 30_000_000, snapshot: t.Snapshot | None = None, period: Ms = PERIOD
-) -> t.Opened:
+def opened(non_opener: int = 30_000_000, snapshot: t.Snapshot | None = None, period: Ms = PERIOD) -> t.Opened:
     return t.Opened(Lovelace(non_opener), snapshot or t.Snapshot(), period)
 
 
@@ -162,16 +167,16 @@ def healthy(moves: Sequence[Move], script: bytes | None = None) -> phase2.Tx:
         c = move.channel
         result = move.after or books.apply_step(c.datum, move.step, situation(move))
         assert not isinstance(result, Rejection), str(result)
-        token = {own: {codec.thread_token_name(c.cid): 1}}
+        name = codec.thread_token_name(c.cid)
         address = address_of(own, c.stake)
         datum = codec.datum_data(replace(c.datum, own_hash=own))
-        tx.inputs.append(phase2.Spend(c.ref, phase2.Output(address, c.lovelace, token, datum), 0))
+        tx.inputs.append(phase2.Spend(c.ref, phase2.Output(address, c.lovelace, {own: {name: 1}}, datum), 0))
         if isinstance(result, books.Applied):
             lovelace = result.least.value + result.datum.min_ada.value
             after = codec.datum_data(replace(result.datum, own_hash=own))
-            tx.outputs.append(phase2.Output(address, lovelace, token, after))
+            tx.outputs.append(phase2.Output(address, lovelace, {own: {name: 1}}, after))
         else:
-            names[codec.thread_token_name(c.cid)] = -1
+            names[name] = -1
         tx.signers += [codec.key_hash(public(k)) for k in move.signers]
     tx.mint = {own: names or {codec.BOLT_TOKEN: 1}}
     steps = tuple(m.step_data if m.step_data is not None else codec.step_data(m.step) for m in moves)
@@ -204,10 +209,4 @@ def accepts(tx: phase2.Tx) -> bool:
 
 def datum_of(output: phase2.Output) -> t.Datum:
     assert output.datum is not None
-    from gateway.cl.data.plutus import serialise
-
     return codec.decode_datum(serialise(output.datum))
-
-
-__all__ = [n for n in dir() if not n.startswith("_")]
-_ = deserialise

@@ -24,7 +24,13 @@ Value = tuple[int, dict[bytes, dict[bytes, int]]]  # lovelace, policy -> name ->
 
 
 def head(major: int, value: int) -> bytes:
-    for limit, code, size in ((24, None, 0), (1 << 8, 24, 1), (1 << 16, 25, 2), (1 << 32, 26, 4), (1 << 64, 27, 8)):
+    for limit, code, size in (
+        (24, None, 0),
+        (1 << 8, 24, 1),
+        (1 << 16, 25, 2),
+        (1 << 32, 26, 4),
+        (1 << 64, 27, 8),
+    ):
         if value < limit:
             if code is None:
                 return bytes((major << 5 | value,))
@@ -45,7 +51,9 @@ def array(*items: bytes) -> bytes:
 
 
 def mapping(pairs: dict[bytes, bytes]) -> bytes:
-    return head(5, len(pairs)) + b"".join(k + v for k, v in sorted(pairs.items(), key=lambda p: (len(p[0]), p[0])))
+    return head(5, len(pairs)) + b"".join(
+        k + v for k, v in sorted(pairs.items(), key=lambda p: (len(p[0]), p[0]))
+    )
 
 
 def tagged(tag: int, item: bytes) -> bytes:
@@ -122,9 +130,9 @@ def _ref(ref: Ref) -> bytes:
 
 def build(tx: Tx) -> bytes:
     spends = sorted(tx.inputs, key=lambda s: s.ref)
-    redeemers = [
-        (0, i, s.redeemer) for i, s in enumerate(spends) if s.redeemer is not None
-    ] + [(1, i, tx.mint_redeemers[p]) for i, p in enumerate(sorted(tx.mint)) if p in tx.mint_redeemers]
+    redeemers = [(0, i, s.redeemer) for i, s in enumerate(spends) if s.redeemer is not None] + [
+        (1, i, tx.mint_redeemers[p]) for i, p in enumerate(sorted(tx.mint)) if p in tx.mint_redeemers
+    ]
     budget = array(integer(MAX_MEM), integer(MAX_STEPS))
     body = {
         integer(0): tagged(258, array(*(_ref(s.ref) for s in spends))),
