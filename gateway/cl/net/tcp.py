@@ -113,18 +113,22 @@ class TcpConnection:
             self._end(errors.TRUNCATED() if self._session.is_mid_message else errors.CLOSED())
 
     async def close(self) -> None:
-        """Idempotent. What was sent before still goes out, within send_s."""
-        self._end(errors.CLOSED(detail="closed by this node"))
+        """Idempotent. What was sent before still goes out, within close_s."""
+        if self._ended is None:
+            self._ended = errors.CLOSED(detail="closed by this node")
+            self._on_close()
+            self._writer.close()
         with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(self._limits.send_s):
+            async with asyncio.timeout(self._limits.close_s):
                 await self._writer.wait_closed()
         self._writer.transport.abort()
 
     def _end(self, why: Rejection) -> None:
+        """At once: whoever is slow or lies gets no time to drain what waits for it."""
         if self._ended is None:
             self._ended = why
             self._on_close()
-            self._writer.close()
+            self._writer.transport.abort()
 
     def _raise_if_ended(self) -> None:
         if self._ended is not None:
