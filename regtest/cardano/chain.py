@@ -118,9 +118,10 @@ class Chain:
             return undecodable(f"{len(raw)} bytes")
         try:
             tx = decode_tx(raw)
+            failure = self.judge(tx, self.tip.slot + 1, self.pool_utxo)
         except CborError as error:
             return undecodable(str(error))
-        if failure := self.judge(tx, self.tip.slot + 1, self.pool_utxo):
+        if failure is not None:
             return failure
         self.admit(tx)
         return tx

@@ -358,7 +358,9 @@ class OgmiosServer:
             "metrics": _metrics(len(self._sessions)),
         }
         body = json.dumps(health).encode()
-        headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(body))})
+        headers = Headers(
+            {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
+        )
         return Response(200, "OK", headers, body)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from regtest.cardano.cbor import CborError, Kind, Node, octets, parse, uint
+from regtest.cardano.cbor import CborError, Kind, Node, octets, parse, uint, walk
 
 Assets = dict[bytes, int]  # policy id + asset name -> quantity
 
@@ -279,7 +279,7 @@ def _datum_option(node: Node) -> tuple[bytes | None, bytes | None]:
     if kind.uint() == 0:
         return content.octets(32), None
     if kind.uint() == 1:
-        return None, _embedded(content)
+        return None, _plutus_data(parse(_embedded(content)))
     raise CborError("a datum option is a hash or a datum")
 
 
@@ -288,9 +288,42 @@ def _embedded(node: Node) -> bytes:
     if node.kind is not Kind.TAG or node.value[0] != 24:
         raise CborError("embedded CBOR (tag 24) is expected")
     inner: Node = node.value[1]
-    content = inner.octets()
-    parse(content)
-    return content
+    return inner.octets()
+
+
+_DATA_TAGS = {2, 3, 102, *range(121, 128), *range(1280, 1401)}
+
+
+def _plutus_data(node: Node) -> bytes:
+    """The original bytes of one item of Plutus data: integers, byte strings, lists, maps, constructors."""
+    for item in walk(node):
+        if item.kind in (Kind.TEXT, Kind.SIMPLE):
+            raise CborError(f"Plutus data has no {item.kind.value}")
+        if item.kind is Kind.TAG and item.value[0] not in _DATA_TAGS:
+            raise CborError(f"Plutus data has no tag {item.value[0]}")
+        if item.kind is Kind.BYTES and item.end - item.start > 66 and item.source[item.start] != 0x5F:
+            raise CborError("a byte string of Plutus data over 64 bytes comes in chunks")
+    return node.raw
+
+
+def _native_script(node: Node) -> bytes:
+    """The original bytes of a native script of a known form."""
+    items = node.items()
+    kind = items[0].uint() if items else -1
+    if kind == 0 and len(items) == 2:
+        items[1].octets(28)
+    elif kind in (1, 2) and len(items) == 2:
+        for item in items[1].items():
+            _native_script(item)
+    elif kind == 3 and len(items) == 3:
+        items[1].integer()
+        for item in items[2].items():
+            _native_script(item)
+    elif kind in (4, 5) and len(items) == 2:
+        items[1].uint()
+    else:
+        raise CborError("a native script of an unknown form")
+    return node.raw
 
 
 def _script_ref(node: Node) -> Script:
@@ -298,7 +331,7 @@ def _script_ref(node: Node) -> Script:
     number = language.uint()
     if number > 3:
         raise CborError("an unknown script language")
-    return Script(number, content.raw if number == 0 else content.octets())
+    return Script(number, _native_script(content) if number == 0 else content.octets())
 
 
 def _witnesses(node: Node) -> Witnesses:
@@ -309,7 +342,7 @@ def _witnesses(node: Node) -> Witnesses:
         size = len(field.pairs()) if field.kind is Kind.MAP else len(field.set_items())
         if size == 0:
             raise CborError("an empty witness field")  # Conway decodes non-empty sets only
-    scripts = [Script(0, item.raw) for item in fields[1].set_items()] if 1 in fields else []
+    scripts = [Script(0, _native_script(item)) for item in fields[1].set_items()] if 1 in fields else []
     for key, language in ((3, 1), (6, 2), (7, 3)):
         if key in fields:
             scripts += [Script(language, item.octets()) for item in fields[key].set_items()]
@@ -319,7 +352,7 @@ def _witnesses(node: Node) -> Witnesses:
         raw=node.raw,
         vkeys=tuple(_vkey(item) for item in fields[0].set_items()) if 0 in fields else (),
         scripts=tuple(scripts),
-        datums=tuple(item.raw for item in datums.set_items()) if datums else (),
+        datums=tuple(_plutus_data(item) for item in datums.set_items()) if datums else (),
         datums_raw=datums.raw if datums else b"",
         redeemers=_redeemers(redeemers) if redeemers else {},
         redeemers_raw=redeemers.raw if redeemers else b"",
@@ -348,5 +381,5 @@ def _redeemers(node: Node) -> dict[Pointer, Redeemer]:
         mem, steps = _two(units)
         if pointer.tag >= len(PURPOSES) or pointer in found:
             raise CborError("a redeemer of an unknown purpose, or given twice")
-        found[pointer] = Redeemer(data.raw, mem.uint(), steps.uint())
+        found[pointer] = Redeemer(_plutus_data(data), mem.uint(), steps.uint())
     return found

@@ -8,6 +8,7 @@ again from the devnet's UTxO set. `close` waits for all verdicts.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import queue
 import shutil
@@ -25,6 +26,7 @@ from regtest.cardano.failure import Failure
 from regtest.cardano.params import Params
 from regtest.cardano.transaction import Output, Ref, Tx
 from regtest.judge import install
+from regtest.judge.known import explained
 
 SCRIPT = Path(__file__).with_name("judge.mjs")
 
@@ -52,10 +54,6 @@ class Report:
     @property
     def unexplained(self) -> list[Disagreement]:
         return [item for item in self.disagreements if item.known is None]
-
-
-# Ledger predicates on which the emulator is known to differ: the line of docs/judges.md that says who is right.
-KNOWN: dict[str, str] = {}
 
 
 class Emulator:
@@ -94,6 +92,24 @@ class Emulator:
             self._process.wait(5)
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+_idle: list[Emulator] = []  # a start takes a second: one that is through serves the next devnet
+
+
+def _borrow() -> Emulator:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return Emulator()
+
+
+def close_idle() -> None:
+    while _idle:
+        _idle.pop().close()
+
+
+atexit.register(close_idle)
 
 
 def utxo_cbor(utxo: Mapping[Ref, Output]) -> str:
@@ -172,7 +188,7 @@ class ScalusJudge:
 
     def _work(self) -> None:
         try:
-            emulator = Emulator()
+            emulator = _borrow()
         except (RuntimeError, OSError) as error:
             self._error = str(error)
             return
@@ -185,9 +201,9 @@ class ScalusJudge:
                     self._begin(emulator)
                 else:
                     self._judge(emulator, item[1], item[2], item[3])
+            _idle.append(emulator)
         except (RuntimeError, OSError, ValueError) as error:
             self._error = str(error)
-        finally:
             emulator.close()
 
     def _begin(self, emulator: Emulator) -> None:
@@ -209,7 +225,7 @@ class ScalusJudge:
             self._report.agreed_yes += ours is None
             self._report.agreed_no += ours is not None
             return
-        known = KNOWN.get(ours) if ours is not None else None
+        known = explained(outcome) if isinstance(outcome, Failure) else None
         self._report.disagreements.append(Disagreement(tx, slot, ours, theirs, known))
         self._begin(emulator)
 

@@ -21,7 +21,6 @@ import pytest
 from regtest.cardano import Devnet, DevnetOptions
 from tests.support.scalus import new_judge
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
