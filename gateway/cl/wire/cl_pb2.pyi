@@ -19,10 +19,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -86,6 +86,20 @@ class Envelope(_message.Message):
     PONG_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     WARNING_FIELD_NUMBER: _builtins.int
+    QUERY_TERMS_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    OPEN_CHANNEL_FIELD_NUMBER: _builtins.int
+    ACCEPT_CHANNEL_FIELD_NUMBER: _builtins.int
+    REFUSE_CHANNEL_FIELD_NUMBER: _builtins.int
+    STAGED_FIELD_NUMBER: _builtins.int
+    ADD_CHEQUE_FIELD_NUMBER: _builtins.int
+    FULFIL_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
+    SQUASHED_FIELD_NUMBER: _builtins.int
+    TIMED_OUT_FIELD_NUMBER: _builtins.int
+    REESTABLISH_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    CHANNEL_FAILED_FIELD_NUMBER: _builtins.int
     SWAP_PAY_REQUEST_FIELD_NUMBER: _builtins.int
     SWAP_RECEIVE_REQUEST_FIELD_NUMBER: _builtins.int
     SWAP_QUOTE_FIELD_NUMBER: _builtins.int
@@ -109,6 +123,40 @@ class Envelope(_message.Message):
     def error(self) -> Global___Error: ...
     @_builtins.property
     def warning(self) -> Global___Warning: ...
+    @_builtins.property
+    def query_terms(self) -> Global___QueryTerms:
+        """32..47: terms and opening"""
+
+    @_builtins.property
+    def terms(self) -> Global___Terms: ...
+    @_builtins.property
+    def open_channel(self) -> Global___OpenChannel: ...
+    @_builtins.property
+    def accept_channel(self) -> Global___AcceptChannel: ...
+    @_builtins.property
+    def refuse_channel(self) -> Global___RefuseChannel: ...
+    @_builtins.property
+    def staged(self) -> Global___Staged: ...
+    @_builtins.property
+    def add_cheque(self) -> Global___AddCheque:
+        """48..79: cheques and snapshots"""
+
+    @_builtins.property
+    def fulfil(self) -> Global___Fulfil: ...
+    @_builtins.property
+    def cancel(self) -> Global___Cancel: ...
+    @_builtins.property
+    def squashed(self) -> Global___Squashed: ...
+    @_builtins.property
+    def timed_out(self) -> Global___TimedOut: ...
+    @_builtins.property
+    def reestablish(self) -> Global___Reestablish: ...
+    @_builtins.property
+    def closing(self) -> Global___Closing:
+        """80..95: the end of a channel"""
+
+    @_builtins.property
+    def channel_failed(self) -> Global___ChannelFailed: ...
     @_builtins.property
     def swap_pay_request(self) -> Global___SwapPayRequest:
         """112..127: swaps"""
@@ -135,6 +183,20 @@ class Envelope(_message.Message):
         pong: Global___Pong | None = ...,
         error: Global___Error | None = ...,
         warning: Global___Warning | None = ...,
+        query_terms: Global___QueryTerms | None = ...,
+        terms: Global___Terms | None = ...,
+        open_channel: Global___OpenChannel | None = ...,
+        accept_channel: Global___AcceptChannel | None = ...,
+        refuse_channel: Global___RefuseChannel | None = ...,
+        staged: Global___Staged | None = ...,
+        add_cheque: Global___AddCheque | None = ...,
+        fulfil: Global___Fulfil | None = ...,
+        cancel: Global___Cancel | None = ...,
+        squashed: Global___Squashed | None = ...,
+        timed_out: Global___TimedOut | None = ...,
+        reestablish: Global___Reestablish | None = ...,
+        closing: Global___Closing | None = ...,
+        channel_failed: Global___ChannelFailed | None = ...,
         swap_pay_request: Global___SwapPayRequest | None = ...,
         swap_receive_request: Global___SwapReceiveRequest | None = ...,
         swap_quote: Global___SwapQuote | None = ...,
@@ -143,15 +205,15 @@ class Envelope(_message.Message):
         swap_status_request: Global___SwapStatusRequest | None = ...,
         swap_status: Global___SwapStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "body", b"body", "channel_id", b"channel_id", "conversation", b"conversation", "error", b"error", "init", b"init", "ping", b"ping", "pong", b"pong", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "warning", b"warning"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "accept_channel", b"accept_channel", "add_cheque", b"add_cheque", "body", b"body", "cancel", b"cancel", "channel_failed", b"channel_failed", "channel_id", b"channel_id", "closing", b"closing", "conversation", b"conversation", "error", b"error", "fulfil", b"fulfil", "init", b"init", "open_channel", b"open_channel", "ping", b"ping", "pong", b"pong", "query_terms", b"query_terms", "reestablish", b"reestablish", "refuse_channel", b"refuse_channel", "squashed", b"squashed", "staged", b"staged", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "terms", b"terms", "timed_out", b"timed_out", "warning", b"warning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "body", b"body", "channel_id", b"channel_id", "conversation", b"conversation", "error", b"error", "init", b"init", "ping", b"ping", "pong", b"pong", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "accept_channel", b"accept_channel", "add_cheque", b"add_cheque", "body", b"body", "cancel", b"cancel", "channel_failed", b"channel_failed", "channel_id", b"channel_id", "closing", b"closing", "conversation", b"conversation", "error", b"error", "fulfil", b"fulfil", "init", b"init", "open_channel", b"open_channel", "ping", b"ping", "pong", b"pong", "query_terms", b"query_terms", "reestablish", b"reestablish", "refuse_channel", b"refuse_channel", "squashed", b"squashed", "staged", b"staged", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "terms", b"terms", "timed_out", b"timed_out", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__channel_id: _TypeAlias = _typing.Literal["channel_id"]  # noqa: Y015
     _WhichOneofArgType__channel_id: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id"]  # noqa: Y015
     _WhichOneofReturnType__conversation: _TypeAlias = _typing.Literal["conversation"]  # noqa: Y015
     _WhichOneofArgType__conversation: _TypeAlias = _typing.Literal["_conversation", b"_conversation"]  # noqa: Y015
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init", "ping", "pong", "error", "warning", "swap_pay_request", "swap_receive_request", "swap_quote", "swap_accept", "swap_refused", "swap_status_request", "swap_status"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init", "ping", "pong", "error", "warning", "query_terms", "terms", "open_channel", "accept_channel", "refuse_channel", "staged", "add_cheque", "fulfil", "cancel", "squashed", "timed_out", "reestablish", "closing", "channel_failed", "swap_pay_request", "swap_receive_request", "swap_quote", "swap_accept", "swap_refused", "swap_status_request", "swap_status"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__channel_id) -> _WhichOneofReturnType__channel_id | None: ...
@@ -341,6 +403,630 @@ class Warning(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
 
 Global___Warning: _TypeAlias = Warning  # noqa: Y015
+
+@_typing.final
+class OutputRef(_message.Message):
+    """Terms and opening"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TX_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    tx_id: _builtins.bytes
+    """32 bytes"""
+    index: _builtins.int
+    def __init__(
+        self,
+        *,
+        tx_id: _builtins.bytes | None = ...,
+        index: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "_tx_id", b"_tx_id", "index", b"index", "tx_id", b"tx_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "_tx_id", b"_tx_id", "index", b"index", "tx_id", b"tx_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    _WhichOneofReturnType__tx_id: _TypeAlias = _typing.Literal["tx_id"]  # noqa: Y015
+    _WhichOneofArgType__tx_id: _TypeAlias = _typing.Literal["_tx_id", b"_tx_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tx_id) -> _WhichOneofReturnType__tx_id | None: ...
+
+Global___OutputRef: _TypeAlias = OutputRef  # noqa: Y015
+
+@_typing.final
+class QueryTerms(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryTerms: _TypeAlias = QueryTerms  # noqa: Y015
+
+@_typing.final
+class Terms(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAST_FUNDING_LOVELACE_FIELD_NUMBER: _builtins.int
+    LEAST_RESPOND_PERIOD_MS_FIELD_NUMBER: _builtins.int
+    MOST_PENDING_FIELD_NUMBER: _builtins.int
+    LEAST_CHEQUE_LOVELACE_FIELD_NUMBER: _builtins.int
+    LEAST_CHEQUE_LIFE_MS_FIELD_NUMBER: _builtins.int
+    MOST_CHEQUE_LIFE_MS_FIELD_NUMBER: _builtins.int
+    least_funding_lovelace: _builtins.int
+    least_respond_period_ms: _builtins.int
+    most_pending: _builtins.int
+    least_cheque_lovelace: _builtins.int
+    least_cheque_life_ms: _builtins.int
+    most_cheque_life_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        least_funding_lovelace: _builtins.int | None = ...,
+        least_respond_period_ms: _builtins.int | None = ...,
+        most_pending: _builtins.int | None = ...,
+        least_cheque_lovelace: _builtins.int | None = ...,
+        least_cheque_life_ms: _builtins.int | None = ...,
+        most_cheque_life_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_least_cheque_life_ms", b"_least_cheque_life_ms", "_least_cheque_lovelace", b"_least_cheque_lovelace", "_least_funding_lovelace", b"_least_funding_lovelace", "_least_respond_period_ms", b"_least_respond_period_ms", "_most_cheque_life_ms", b"_most_cheque_life_ms", "_most_pending", b"_most_pending", "least_cheque_life_ms", b"least_cheque_life_ms", "least_cheque_lovelace", b"least_cheque_lovelace", "least_funding_lovelace", b"least_funding_lovelace", "least_respond_period_ms", b"least_respond_period_ms", "most_cheque_life_ms", b"most_cheque_life_ms", "most_pending", b"most_pending"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_least_cheque_life_ms", b"_least_cheque_life_ms", "_least_cheque_lovelace", b"_least_cheque_lovelace", "_least_funding_lovelace", b"_least_funding_lovelace", "_least_respond_period_ms", b"_least_respond_period_ms", "_most_cheque_life_ms", b"_most_cheque_life_ms", "_most_pending", b"_most_pending", "least_cheque_life_ms", b"least_cheque_life_ms", "least_cheque_lovelace", b"least_cheque_lovelace", "least_funding_lovelace", b"least_funding_lovelace", "least_respond_period_ms", b"least_respond_period_ms", "most_cheque_life_ms", b"most_cheque_life_ms", "most_pending", b"most_pending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__least_cheque_life_ms: _TypeAlias = _typing.Literal["least_cheque_life_ms"]  # noqa: Y015
+    _WhichOneofArgType__least_cheque_life_ms: _TypeAlias = _typing.Literal["_least_cheque_life_ms", b"_least_cheque_life_ms"]  # noqa: Y015
+    _WhichOneofReturnType__least_cheque_lovelace: _TypeAlias = _typing.Literal["least_cheque_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__least_cheque_lovelace: _TypeAlias = _typing.Literal["_least_cheque_lovelace", b"_least_cheque_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__least_funding_lovelace: _TypeAlias = _typing.Literal["least_funding_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__least_funding_lovelace: _TypeAlias = _typing.Literal["_least_funding_lovelace", b"_least_funding_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__least_respond_period_ms: _TypeAlias = _typing.Literal["least_respond_period_ms"]  # noqa: Y015
+    _WhichOneofArgType__least_respond_period_ms: _TypeAlias = _typing.Literal["_least_respond_period_ms", b"_least_respond_period_ms"]  # noqa: Y015
+    _WhichOneofReturnType__most_cheque_life_ms: _TypeAlias = _typing.Literal["most_cheque_life_ms"]  # noqa: Y015
+    _WhichOneofArgType__most_cheque_life_ms: _TypeAlias = _typing.Literal["_most_cheque_life_ms", b"_most_cheque_life_ms"]  # noqa: Y015
+    _WhichOneofReturnType__most_pending: _TypeAlias = _typing.Literal["most_pending"]  # noqa: Y015
+    _WhichOneofArgType__most_pending: _TypeAlias = _typing.Literal["_most_pending", b"_most_pending"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__least_cheque_life_ms) -> _WhichOneofReturnType__least_cheque_life_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__least_cheque_lovelace) -> _WhichOneofReturnType__least_cheque_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__least_funding_lovelace) -> _WhichOneofReturnType__least_funding_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__least_respond_period_ms) -> _WhichOneofReturnType__least_respond_period_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_cheque_life_ms) -> _WhichOneofReturnType__most_cheque_life_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_pending) -> _WhichOneofReturnType__most_pending | None: ...
+
+Global___Terms: _TypeAlias = Terms  # noqa: Y015
+
+@_typing.final
+class OpenChannel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEED_FIELD_NUMBER: _builtins.int
+    OPENER_KEY_FIELD_NUMBER: _builtins.int
+    AMOUNT_LOVELACE_FIELD_NUMBER: _builtins.int
+    GIFT_LOVELACE_FIELD_NUMBER: _builtins.int
+    RESPOND_PERIOD_MS_FIELD_NUMBER: _builtins.int
+    MIN_ADA_LOVELACE_FIELD_NUMBER: _builtins.int
+    opener_key: _builtins.bytes
+    """Ed25519, 32 bytes"""
+    amount_lovelace: _builtins.int
+    gift_lovelace: _builtins.int
+    respond_period_ms: _builtins.int
+    min_ada_lovelace: _builtins.int
+    @_builtins.property
+    def seed(self) -> Global___OutputRef: ...
+    def __init__(
+        self,
+        *,
+        seed: Global___OutputRef | None = ...,
+        opener_key: _builtins.bytes | None = ...,
+        amount_lovelace: _builtins.int | None = ...,
+        gift_lovelace: _builtins.int | None = ...,
+        respond_period_ms: _builtins.int | None = ...,
+        min_ada_lovelace: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_lovelace", b"_amount_lovelace", "_gift_lovelace", b"_gift_lovelace", "_min_ada_lovelace", b"_min_ada_lovelace", "_opener_key", b"_opener_key", "_respond_period_ms", b"_respond_period_ms", "_seed", b"_seed", "amount_lovelace", b"amount_lovelace", "gift_lovelace", b"gift_lovelace", "min_ada_lovelace", b"min_ada_lovelace", "opener_key", b"opener_key", "respond_period_ms", b"respond_period_ms", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_lovelace", b"_amount_lovelace", "_gift_lovelace", b"_gift_lovelace", "_min_ada_lovelace", b"_min_ada_lovelace", "_opener_key", b"_opener_key", "_respond_period_ms", b"_respond_period_ms", "_seed", b"_seed", "amount_lovelace", b"amount_lovelace", "gift_lovelace", b"gift_lovelace", "min_ada_lovelace", b"min_ada_lovelace", "opener_key", b"opener_key", "respond_period_ms", b"respond_period_ms", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount_lovelace: _TypeAlias = _typing.Literal["amount_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__amount_lovelace: _TypeAlias = _typing.Literal["_amount_lovelace", b"_amount_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__gift_lovelace: _TypeAlias = _typing.Literal["gift_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__gift_lovelace: _TypeAlias = _typing.Literal["_gift_lovelace", b"_gift_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__min_ada_lovelace: _TypeAlias = _typing.Literal["min_ada_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__min_ada_lovelace: _TypeAlias = _typing.Literal["_min_ada_lovelace", b"_min_ada_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__opener_key: _TypeAlias = _typing.Literal["opener_key"]  # noqa: Y015
+    _WhichOneofArgType__opener_key: _TypeAlias = _typing.Literal["_opener_key", b"_opener_key"]  # noqa: Y015
+    _WhichOneofReturnType__respond_period_ms: _TypeAlias = _typing.Literal["respond_period_ms"]  # noqa: Y015
+    _WhichOneofArgType__respond_period_ms: _TypeAlias = _typing.Literal["_respond_period_ms", b"_respond_period_ms"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount_lovelace) -> _WhichOneofReturnType__amount_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gift_lovelace) -> _WhichOneofReturnType__gift_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_ada_lovelace) -> _WhichOneofReturnType__min_ada_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__opener_key) -> _WhichOneofReturnType__opener_key | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__respond_period_ms) -> _WhichOneofReturnType__respond_period_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___OpenChannel: _TypeAlias = OpenChannel  # noqa: Y015
+
+@_typing.final
+class AcceptChannel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key: _TypeAlias = _typing.Literal["key"]  # noqa: Y015
+    _WhichOneofArgType__key: _TypeAlias = _typing.Literal["_key", b"_key"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key) -> _WhichOneofReturnType__key | None: ...
+
+Global___AcceptChannel: _TypeAlias = AcceptChannel  # noqa: Y015
+
+@_typing.final
+class RefuseChannel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    detail: _builtins.str
+    def __init__(
+        self,
+        *,
+        code: _builtins.str | None = ...,
+        detail: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_detail", b"_detail", "code", b"code", "detail", b"detail"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_detail", b"_detail", "code", b"code", "detail", b"detail"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
+    _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
+    _WhichOneofReturnType__detail: _TypeAlias = _typing.Literal["detail"]  # noqa: Y015
+    _WhichOneofArgType__detail: _TypeAlias = _typing.Literal["_detail", b"_detail"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detail) -> _WhichOneofReturnType__detail | None: ...
+
+Global___RefuseChannel: _TypeAlias = RefuseChannel  # noqa: Y015
+
+@_typing.final
+class Staged(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def funding(self) -> Global___OutputRef: ...
+    def __init__(
+        self,
+        *,
+        funding: Global___OutputRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_funding", b"_funding", "funding", b"funding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_funding", b"_funding", "funding", b"funding"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__funding: _TypeAlias = _typing.Literal["funding"]  # noqa: Y015
+    _WhichOneofArgType__funding: _TypeAlias = _typing.Literal["_funding", b"_funding"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__funding) -> _WhichOneofReturnType__funding | None: ...
+
+Global___Staged: _TypeAlias = Staged  # noqa: Y015
+
+@_typing.final
+class Cheque(_message.Message):
+    """Cheques and snapshots"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    LOCK_FIELD_NUMBER: _builtins.int
+    AMOUNT_LOVELACE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    timeout_ms: _builtins.int
+    lock: _builtins.bytes
+    """sha-256 of the preimage"""
+    amount_lovelace: _builtins.int
+    def __init__(
+        self,
+        *,
+        index: _builtins.int | None = ...,
+        timeout_ms: _builtins.int | None = ...,
+        lock: _builtins.bytes | None = ...,
+        amount_lovelace: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_lovelace", b"_amount_lovelace", "_index", b"_index", "_lock", b"_lock", "_timeout_ms", b"_timeout_ms", "amount_lovelace", b"amount_lovelace", "index", b"index", "lock", b"lock", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_lovelace", b"_amount_lovelace", "_index", b"_index", "_lock", b"_lock", "_timeout_ms", b"_timeout_ms", "amount_lovelace", b"amount_lovelace", "index", b"index", "lock", b"lock", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount_lovelace: _TypeAlias = _typing.Literal["amount_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__amount_lovelace: _TypeAlias = _typing.Literal["_amount_lovelace", b"_amount_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    _WhichOneofReturnType__lock: _TypeAlias = _typing.Literal["lock"]  # noqa: Y015
+    _WhichOneofArgType__lock: _TypeAlias = _typing.Literal["_lock", b"_lock"]  # noqa: Y015
+    _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
+    _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount_lovelace) -> _WhichOneofReturnType__amount_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lock) -> _WhichOneofReturnType__lock | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_ms) -> _WhichOneofReturnType__timeout_ms | None: ...
+
+Global___Cheque: _TypeAlias = Cheque  # noqa: Y015
+
+@_typing.final
+class Squash(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMOUNT_LOVELACE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    amount_lovelace: _builtins.int
+    index: _builtins.int
+    @_builtins.property
+    def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """at most 20, rising"""
+
+    def __init__(
+        self,
+        *,
+        amount_lovelace: _builtins.int | None = ...,
+        index: _builtins.int | None = ...,
+        exclude: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_lovelace", b"_amount_lovelace", "_index", b"_index", "amount_lovelace", b"amount_lovelace", "index", b"index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_lovelace", b"_amount_lovelace", "_index", b"_index", "amount_lovelace", b"amount_lovelace", "exclude", b"exclude", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount_lovelace: _TypeAlias = _typing.Literal["amount_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__amount_lovelace: _TypeAlias = _typing.Literal["_amount_lovelace", b"_amount_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount_lovelace) -> _WhichOneofReturnType__amount_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+
+Global___Squash: _TypeAlias = Squash  # noqa: Y015
+
+@_typing.final
+class Snapshot(_message.Message):
+    """The squash that the smaller channel key received first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def first(self) -> Global___Squash: ...
+    @_builtins.property
+    def second(self) -> Global___Squash: ...
+    def __init__(
+        self,
+        *,
+        first: Global___Squash | None = ...,
+        second: Global___Squash | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first", b"_first", "_second", b"_second", "first", b"first", "second", b"second"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first", b"_first", "_second", b"_second", "first", b"first", "second", b"second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__first: _TypeAlias = _typing.Literal["first"]  # noqa: Y015
+    _WhichOneofArgType__first: _TypeAlias = _typing.Literal["_first", b"_first"]  # noqa: Y015
+    _WhichOneofReturnType__second: _TypeAlias = _typing.Literal["second"]  # noqa: Y015
+    _WhichOneofArgType__second: _TypeAlias = _typing.Literal["_second", b"_second"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first) -> _WhichOneofReturnType__first | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__second) -> _WhichOneofReturnType__second | None: ...
+
+Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class SignedSnapshot(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    signature: _builtins.bytes
+    """Ed25519, 64 bytes, over the channel's CBOR, never over this"""
+    @_builtins.property
+    def snapshot(self) -> Global___Snapshot: ...
+    def __init__(
+        self,
+        *,
+        snapshot: Global___Snapshot | None = ...,
+        signature: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_signature", b"_signature", "_snapshot", b"_snapshot", "signature", b"signature", "snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signature", b"_signature", "_snapshot", b"_snapshot", "signature", b"signature", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__signature: _TypeAlias = _typing.Literal["signature"]  # noqa: Y015
+    _WhichOneofArgType__signature: _TypeAlias = _typing.Literal["_signature", b"_signature"]  # noqa: Y015
+    _WhichOneofReturnType__snapshot: _TypeAlias = _typing.Literal["snapshot"]  # noqa: Y015
+    _WhichOneofArgType__snapshot: _TypeAlias = _typing.Literal["_snapshot", b"_snapshot"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signature) -> _WhichOneofReturnType__signature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__snapshot) -> _WhichOneofReturnType__snapshot | None: ...
+
+Global___SignedSnapshot: _TypeAlias = SignedSnapshot  # noqa: Y015
+
+@_typing.final
+class AddCheque(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHEQUE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    signature: _builtins.bytes
+    @_builtins.property
+    def cheque(self) -> Global___Cheque: ...
+    def __init__(
+        self,
+        *,
+        cheque: Global___Cheque | None = ...,
+        signature: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cheque", b"_cheque", "_signature", b"_signature", "cheque", b"cheque", "signature", b"signature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cheque", b"_cheque", "_signature", b"_signature", "cheque", b"cheque", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cheque: _TypeAlias = _typing.Literal["cheque"]  # noqa: Y015
+    _WhichOneofArgType__cheque: _TypeAlias = _typing.Literal["_cheque", b"_cheque"]  # noqa: Y015
+    _WhichOneofReturnType__signature: _TypeAlias = _typing.Literal["signature"]  # noqa: Y015
+    _WhichOneofArgType__signature: _TypeAlias = _typing.Literal["_signature", b"_signature"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cheque) -> _WhichOneofReturnType__cheque | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signature) -> _WhichOneofReturnType__signature | None: ...
+
+Global___AddCheque: _TypeAlias = AddCheque  # noqa: Y015
+
+@_typing.final
+class Fulfil(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    PREIMAGE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    preimage: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        index: _builtins.int | None = ...,
+        preimage: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "_preimage", b"_preimage", "index", b"index", "preimage", b"preimage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "_preimage", b"_preimage", "index", b"index", "preimage", b"preimage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    _WhichOneofReturnType__preimage: _TypeAlias = _typing.Literal["preimage"]  # noqa: Y015
+    _WhichOneofArgType__preimage: _TypeAlias = _typing.Literal["_preimage", b"_preimage"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__preimage) -> _WhichOneofReturnType__preimage | None: ...
+
+Global___Fulfil: _TypeAlias = Fulfil  # noqa: Y015
+
+@_typing.final
+class Cancel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    code: _builtins.str
+    @_builtins.property
+    def signed(self) -> Global___SignedSnapshot: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int | None = ...,
+        code: _builtins.str | None = ...,
+        signed: Global___SignedSnapshot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_index", b"_index", "_signed", b"_signed", "code", b"code", "index", b"index", "signed", b"signed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_index", b"_index", "_signed", b"_signed", "code", b"code", "index", b"index", "signed", b"signed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
+    _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    _WhichOneofReturnType__signed: _TypeAlias = _typing.Literal["signed"]  # noqa: Y015
+    _WhichOneofArgType__signed: _TypeAlias = _typing.Literal["_signed", b"_signed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signed) -> _WhichOneofReturnType__signed | None: ...
+
+Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
+
+@_typing.final
+class Squashed(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def signed(self) -> Global___SignedSnapshot: ...
+    def __init__(
+        self,
+        *,
+        signed: Global___SignedSnapshot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_signed", b"_signed", "signed", b"signed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signed", b"_signed", "signed", b"signed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__signed: _TypeAlias = _typing.Literal["signed"]  # noqa: Y015
+    _WhichOneofArgType__signed: _TypeAlias = _typing.Literal["_signed", b"_signed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signed) -> _WhichOneofReturnType__signed | None: ...
+
+Global___Squashed: _TypeAlias = Squashed  # noqa: Y015
+
+@_typing.final
+class TimedOut(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    deadline_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        index: _builtins.int | None = ...,
+        deadline_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deadline_ms", b"_deadline_ms", "_index", b"_index", "deadline_ms", b"deadline_ms", "index", b"index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deadline_ms", b"_deadline_ms", "_index", b"_index", "deadline_ms", b"deadline_ms", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deadline_ms: _TypeAlias = _typing.Literal["deadline_ms"]  # noqa: Y015
+    _WhichOneofArgType__deadline_ms: _TypeAlias = _typing.Literal["_deadline_ms", b"_deadline_ms"]  # noqa: Y015
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deadline_ms) -> _WhichOneofReturnType__deadline_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+
+Global___TimedOut: _TypeAlias = TimedOut  # noqa: Y015
+
+@_typing.final
+class Reestablish(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAST_RECEIVED_FIELD_NUMBER: _builtins.int
+    LAST_ISSUED_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    last_received: _builtins.int
+    last_issued: _builtins.int
+    @_builtins.property
+    def held(self) -> Global___SignedSnapshot: ...
+    def __init__(
+        self,
+        *,
+        last_received: _builtins.int | None = ...,
+        last_issued: _builtins.int | None = ...,
+        held: Global___SignedSnapshot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_held", b"_held", "_last_issued", b"_last_issued", "_last_received", b"_last_received", "held", b"held", "last_issued", b"last_issued", "last_received", b"last_received"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_held", b"_held", "_last_issued", b"_last_issued", "_last_received", b"_last_received", "held", b"held", "last_issued", b"last_issued", "last_received", b"last_received"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__held: _TypeAlias = _typing.Literal["held"]  # noqa: Y015
+    _WhichOneofArgType__held: _TypeAlias = _typing.Literal["_held", b"_held"]  # noqa: Y015
+    _WhichOneofReturnType__last_issued: _TypeAlias = _typing.Literal["last_issued"]  # noqa: Y015
+    _WhichOneofArgType__last_issued: _TypeAlias = _typing.Literal["_last_issued", b"_last_issued"]  # noqa: Y015
+    _WhichOneofReturnType__last_received: _TypeAlias = _typing.Literal["last_received"]  # noqa: Y015
+    _WhichOneofArgType__last_received: _TypeAlias = _typing.Literal["_last_received", b"_last_received"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__held) -> _WhichOneofReturnType__held | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_issued) -> _WhichOneofReturnType__last_issued | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_received) -> _WhichOneofReturnType__last_received | None: ...
+
+Global___Reestablish: _TypeAlias = Reestablish  # noqa: Y015
+
+@_typing.final
+class Closing(_message.Message):
+    """The end of a channel"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOW_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    now: _builtins.bool
+    code: _builtins.str
+    def __init__(
+        self,
+        *,
+        now: _builtins.bool | None = ...,
+        code: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_now", b"_now", "code", b"code", "now", b"now"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_now", b"_now", "code", b"code", "now", b"now"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
+    _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
+    _WhichOneofReturnType__now: _TypeAlias = _typing.Literal["now"]  # noqa: Y015
+    _WhichOneofArgType__now: _TypeAlias = _typing.Literal["_now", b"_now"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__now) -> _WhichOneofReturnType__now | None: ...
+
+Global___Closing: _TypeAlias = Closing  # noqa: Y015
+
+@_typing.final
+class ChannelFailed(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    detail: _builtins.str
+    def __init__(
+        self,
+        *,
+        code: _builtins.str | None = ...,
+        detail: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_detail", b"_detail", "code", b"code", "detail", b"detail"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_detail", b"_detail", "code", b"code", "detail", b"detail"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
+    _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
+    _WhichOneofReturnType__detail: _TypeAlias = _typing.Literal["detail"]  # noqa: Y015
+    _WhichOneofArgType__detail: _TypeAlias = _typing.Literal["_detail", b"_detail"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detail) -> _WhichOneofReturnType__detail | None: ...
+
+Global___ChannelFailed: _TypeAlias = ChannelFailed  # noqa: Y015
 
 @_typing.final
 class Rate(_message.Message):

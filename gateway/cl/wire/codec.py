@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from gateway.cl.data.types import ChannelId
-from gateway.cl.wire import cl_pb2, errors, session_specs, swap_specs
+from gateway.cl.wire import channel_specs, cl_pb2, errors, session_specs, swap_specs
 from gateway.cl.wire.fields import BadField
 from gateway.cl.wire.scope import Body, Presence
 from gateway.errors import Rejection
@@ -23,7 +23,9 @@ MAX_MESSAGE = 65_535  # one BOLT 8 frame
 CHANNEL_ID_BYTES = 20
 MAX_CONVERSATION = (1 << 63) - 1
 
-BODIES: Mapping[type, Body] = {body.spec.cls: body for body in (*session_specs.BODIES, *swap_specs.BODIES)}
+BODIES: Mapping[type, Body] = {
+    body.spec.cls: body for body in (*session_specs.BODIES, *channel_specs.BODIES, *swap_specs.BODIES)
+}
 _BY_NAME: Mapping[str, Body] = {body.name: body for body in BODIES.values()}
 _NUMBERS = {
     field.number: field.name
