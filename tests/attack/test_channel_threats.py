@@ -39,7 +39,10 @@ OWN = VALIDATOR_HASH
 
 
 def refuses(tx: phase2.Tx) -> bool:
-    return not phase2.run(tx).ok
+    """A script said no; any other complaint would be a fault of the test's transaction."""
+    ran = phase2.run(tx)
+    assert ran.ok or "RedeemerError" in ran.message, ran.message
+    return not ran.ok
 
 
 # --- V4: every step is paid by an ordinary wallet --------------------------------------------------
@@ -72,7 +75,7 @@ def batch(n: int) -> phase2.Tx:
 @pytest.mark.parametrize("n", range(2, 9))
 def test_batch_outputs_serve_one_channel_each(n: int) -> None:
     assert phase2.run(batch(n)).ok
-    for i in range(n):
+    for i in {0, n // 2, n - 1}:
         dropped = batch(n)
         del dropped.outputs[i]
         assert refuses(dropped)
@@ -95,7 +98,7 @@ def test_every_kind_of_step_in_one_batch() -> None:
     moves = [MOVES[name](name) for name in MOVES]
     ran = phase2.run(healthy(moves))
     assert ran.ok, ran.message
-    for gone in range(len(moves)):
+    for gone in (0, 5, len(moves) - 1):
         tx = healthy(moves)
         seed, steps = tx.mint_redeemers[OWN]  # type: ignore[misc]
         assert isinstance(steps, tuple)

@@ -55,7 +55,9 @@ def cases(names: list[str]) -> list[object]:
 @pytest.mark.kind("MUT")
 @pytest.mark.parametrize("clause", cases(list(REFUSED)))
 def test_clause_refuses(clause: str) -> None:
-    assert not phase2.run(REFUSED[clause](load_blueprint().script)).ok
+    ran = phase2.run(REFUSED[clause](load_blueprint().script))
+    assert not ran.ok
+    assert "RedeemerError" in ran.message, ran.message
 
 
 @pytest.mark.kind("MUT")
