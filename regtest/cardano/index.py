@@ -32,12 +32,24 @@ class Match:
 class Index:
     def __init__(self) -> None:
         self.matches: dict[Ref, Match] = {}
+        self.by_address: dict[bytes, dict[Ref, Match]] = {}
+        self.by_tx: dict[bytes, dict[Ref, Match]] = {}
         self.datums: dict[bytes, bytes] = {}
         self.scripts: dict[bytes, Script] = {}
 
     def genesis(self, block: Block, outputs: Mapping[Ref, Output]) -> None:
         for number, (ref, output) in enumerate(sorted(outputs.items())):
-            self.matches[ref] = Match(ref, output, number, block)
+            self._add(Match(ref, output, number, block))
+
+    def _add(self, match: Match) -> None:
+        self.matches[match.ref] = match
+        self.by_address.setdefault(match.output.address, {})[match.ref] = match
+        self.by_tx.setdefault(match.ref.tx_id, {})[match.ref] = match
+
+    def _remove(self, ref: Ref) -> None:
+        match = self.matches.pop(ref)
+        del self.by_address[match.output.address][ref]
+        del self.by_tx[ref.tx_id][ref]
 
     def forward(self, block: Block, spent: Mapping[Ref, Output]) -> None:
         for tx_index, tx in enumerate(block.txs):
@@ -47,12 +59,12 @@ class Index:
                 data = redeemer.data if redeemer else None
                 self.matches[ref].spent = Spent(block, tx.id, position, data)
             for ref, output in tx.produced().items():
-                self.matches[ref] = Match(ref, output, tx_index, block)
+                self._add(Match(ref, output, tx_index, block))
 
     def backward(self, block: Block) -> None:
         for tx in reversed(block.txs):
             for ref in tx.produced():
-                self.matches.pop(ref, None)
+                self._remove(ref)
             for ref in tx.spent():
                 if ref in self.matches:
                     self.matches[ref].spent = None

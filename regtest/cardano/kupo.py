@@ -67,7 +67,7 @@ class Kupo:
         tests = [pattern_test(pattern), *_filters(query)]
         top = self._view.utxo_height()
         found: list[tuple[tuple[int, int, int], dict[str, Any]]] = []
-        for match in self._view.chain.index.matches.values():
+        for match in self._candidates(pattern):
             if match.created.height > top:
                 continue
             seen = match
@@ -79,6 +79,15 @@ class Kupo:
         newest_first = query.get("order", "most_recent_first") == "most_recent_first"
         found.sort(key=lambda item: item[0], reverse=newest_first)
         return [item for _, item in found]
+
+    def _candidates(self, pattern: str) -> Iterable[Match]:
+        """The narrowest set known to hold all matches of a valid pattern."""
+        index = self._view.chain.index
+        if "@" in pattern:
+            return index.by_tx.get(bytes.fromhex(pattern.partition("@")[2]), {}).values()
+        if pattern.startswith("addr") and "/" not in pattern:
+            return index.by_address.get(decode_address(pattern), {}).values()
+        return index.matches.values()
 
     def _match(self, match: Match, resolve: bool, as_text: bool) -> dict[str, Any]:
         output, index = match.output, self._view.chain.index

@@ -71,7 +71,7 @@ class Session:
 
     server: OgmiosServer
     socket: ServerConnection
-    cursor: Block
+    cursor: Block | None = None  # the last block told; None is the origin, before the first block
     rewind: bool = True  # the next answer of chain sync is a step back to the cursor
     acquired: LedgerView | None = None
     mempool: list[Tx] | None = None
@@ -136,13 +136,11 @@ class Session:
     async def _find(self, params: dict[str, Any]) -> dict[str, Any]:
         view = self.server.view
         for given in params.get("points") or ["origin"]:
-            found = view.chain.genesis
+            found: Block | None = None
             if given != "origin":
-                slot, digest = parse_point(given)
-                candidate = view.chain.find(slot, digest)
-                if candidate is None or candidate.height > view.height():
+                found = view.chain.find(*parse_point(given))
+                if found is None or found.height > view.height():
                     continue
-                found = candidate
             self.cursor, self.rewind = found, True
             return {"intersection": _point_or_origin(found), "tip": tip_json(view.tip())}
         raise RpcError(1000, "No intersection found.", {"tip": tip_json(view.tip())})
@@ -151,14 +149,15 @@ class Session:
         view = self.server.view
         while True:
             waiter = self.server.changed()
-            while not view.chain.on_chain(self.cursor) and self.cursor.parent is not None:
+            while self.cursor is not None and not view.chain.on_chain(self.cursor):
                 self.cursor, self.rewind = self.cursor.parent, True
             if self.rewind:
                 self.rewind = False
                 back = {"direction": "backward", "point": _point_or_origin(self.cursor)}
                 return {**back, "tip": tip_json(view.tip())}
-            if self.cursor.height < view.height():
-                self.cursor = view.chain.blocks[self.cursor.height + 1]
+            height = -1 if self.cursor is None else self.cursor.height
+            if height < view.height():
+                self.cursor = view.chain.blocks[height + 1]
                 shown = block_json(self.cursor, view.chain.params.version)
                 return {"direction": "forward", "block": shown, "tip": tip_json(view.tip())}
             await waiter
@@ -207,7 +206,7 @@ class Session:
         if view.height() - block.height > 2_160:
             raise RpcError(2000, "Failed to acquire requested point.", "Target point is too old.")
         self.acquired = LedgerView.at(chain, block)
-        return {"acquired": "ledgerState", "point": _point_or_origin(block)}
+        return {"acquired": "ledgerState", "point": given}
 
     def _query_ledger(self, name: str, params: dict[str, Any]) -> Any:
         ledger, chain = self._ledger(), self.server.view.chain
@@ -280,8 +279,8 @@ class Session:
         return {"released": "mempool"}
 
 
-def _point_or_origin(block: Block) -> Any:
-    return "origin" if block.parent is None else point_json(block)
+def _point_or_origin(block: Block | None) -> Any:
+    return "origin" if block is None else point_json(block)
 
 
 class OgmiosServer:
@@ -329,7 +328,7 @@ class OgmiosServer:
             self._change.set_result(None)
 
     async def _serve(self, socket: ServerConnection) -> None:
-        session = Session(self, socket, self.view.chain.genesis)
+        session = Session(self, socket)
         self._sessions.add(session)
         try:
             await session.run()

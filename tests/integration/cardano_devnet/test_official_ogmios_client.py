@@ -114,8 +114,9 @@ async def test_chain_sync_and_rollback(devnet: Devnet) -> None:
         found = await client("resume", ["origin"], 5)
         assert found["intersection"] == "origin"
         assert (await client.event())["point"] == "origin"
-        first = await client.event()
-        assert first["block"]["height"] == 1
+        zero, first = await client.event(), await client.event()
+        assert (zero["block"]["height"], zero["block"]["ancestor"]) == (0, "genesis")
+        assert (first["block"]["height"], first["block"]["ancestor"]) == (1, zero["block"]["id"])
         assert first["block"]["transactions"][0]["cbor"] == devnet.tip.txs[0].raw.hex()
         raw = paying(refs[0], 50 * ADA).build()
         tx_id = await client("submitTransaction", raw.hex())
