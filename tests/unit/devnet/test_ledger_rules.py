@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -15,7 +16,7 @@ from regtest.cardano.cbor import array, mapping, octets, uint
 from regtest.cardano.chain import Chain
 from regtest.cardano.evaluate import SlotTime
 from regtest.cardano.failure import Failure
-from regtest.cardano.ledger import min_fee, min_lovelace
+from regtest.cardano.ledger import add_assets, min_fee, min_lovelace
 from regtest.cardano.params import Params
 from regtest.cardano.transaction import Output, Pointer, Ref, Script, blake2b_256, decode_tx
 from regtest.judge.known import KNOWN, explained
@@ -406,3 +407,52 @@ def test_failed_script_takes_the_collateral(bench: Bench) -> None:
     assert ref("never") in left
     assert ref("collateral") not in left
     assert left[Ref(block.txs[0].id, 1)].lovelace == 9 * ADA
+
+
+def balanced(draft: Draft) -> Draft:
+    """Outputs that hold all that the inputs and the mint bring, where that is possible."""
+    inputs = sorted(set(draft.inputs))
+    lovelace = sum(UTXO[item].lovelace for item in inputs if item in UTXO) - draft.fee
+    assets = dict(draft.mint)
+    for item in inputs:
+        assets = add_assets(assets, UTXO[item].assets if item in UTXO else {})
+    if lovelace < 2 * ADA or any(quantity < 0 for quantity in assets.values()):
+        return draft
+    return change(draft, inputs=inputs, outputs=[make_output(key_address(ALICE), lovelace, assets)])
+
+
+def randomly_changed(rng: Random, draft: Draft) -> Draft:
+    refs = list(UTXO)
+    one: dict[Pointer, tuple[bytes, int, int]] = {Pointer(0, 1): (UNIT, *BUDGET)}
+    options: dict[str, list[object]] = {
+        "fee": [draft.fee - 1, draft.fee + 1, draft.fee + 5_000],
+        "inputs": [[*draft.inputs, item] for item in refs],
+        "references": [[*draft.references, item] for item in refs],
+        "collateral": [[*draft.collateral, item] for item in refs],
+        "signers": [[ALICE], [BOB], [ALICE, BOB], []],
+        "invalid_after": [TIP_SLOT, TIP_SLOT + 1, TIP_SLOT + 2, None],
+        "invalid_before": [499, 500, TIP_SLOT + 1, TIP_SLOT + 2, None],
+        "mint": [{}, {TOKEN: 1}, {TOKEN: -1}, {SIGNED_BY_ALICE.hash + b"x": 3}],
+        "scripts": [[], [ALWAYS_V3], [ALWAYS_V2], [NEVER_V3], [SIGNED_BY_ALICE], [ALWAYS_V3, ALWAYS_V2]],
+        "languages": [set(), {2}, {3}, {2, 3}],
+        "redeemers": [{}, SPEND, one, {**SPEND, **one}, {Pointer(1, 0): (UNIT, *BUDGET)}],
+        "datums": [[], [UNIT], [b"\x01"], [UNIT, b"\x01"]],
+        "is_valid": [not draft.is_valid],
+        "required_signers": [[], [key_hash(BOB)], [key_hash(ALICE)]],
+        "collateral_return": [None, make_output(key_address(ALICE), 9 * ADA, {TOKEN: 5})],
+        "total_collateral": [None, ADA, 10 * ADA],
+    }
+    name = rng.choice(list(options))
+    return change(draft, **{name: rng.choice(options[name])})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_both_judges_agree_on_random_changes(emulator: Emulator, seed: int) -> None:
+    """Up to four random changes of a known transaction; `submit` fails on an unexplained difference."""
+    rng = Random(seed)
+    makers = [*HEALTHY, *(make for _, _, make in REFUSED.values())]
+    for _ in range(25):
+        draft = rng.choice(makers)()
+        for _ in range(rng.randint(1, 4)):
+            draft = randomly_changed(rng, draft)
+        Bench(emulator).submit((balanced(draft) if rng.random() < 0.7 else draft).build())
