@@ -7,14 +7,14 @@ data into an output, so reading must not insist on ours: refusing it would blind
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import overload
 
 from gateway.cl.data.errors import MALFORMED
 from gateway.errors import Refused
 
 CHUNK = 64
-MAX_BYTES = 16_384  # no datum or redeemer exceeds a transaction
-MAX_DEPTH = 64  # ours nest eight deep
+MAX_BYTES = 65_536  # no datum or redeemer exceeds a transaction (16,384 bytes in 2026)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def deserialise(raw: bytes) -> Data:
     if len(raw) > MAX_BYTES:
         raise _malformed("longer than a transaction", len(raw))
     reader = _Reader(raw)
-    data = reader.item(0)
+    data = reader.item()
     if reader.at != len(raw):
         raise _malformed("bytes after the end", reader.at)
     return data
@@ -92,6 +92,19 @@ def deserialise(raw: bytes) -> Data:
 
 def _malformed(what: str, at: int) -> Refused:
     return Refused(MALFORMED(field=f"byte {at}", detail=what))
+
+
+_LIST, _MAP = -1, -2
+
+
+@dataclass(slots=True)
+class _Open:
+    """A container being read: a constructor's number, or _LIST or _MAP."""
+
+    tag: int
+    left: int | None  # items still to come; None: until a break
+    extra_break: bool = False
+    items: list[Data] = field(default_factory=list)
 
 
 class _Reader:
@@ -145,21 +158,34 @@ class _Reader:
             raise _malformed("a byte string over 64 bytes must be chunked", self.at)
         return self.take(length)
 
-    def items(self, count: int | None, depth: int) -> tuple[Data, ...]:
-        found: list[Data] = []
-        if count is None:
-            while not self.at_break():
-                found.append(self.item(depth))
-        else:
-            if count > len(self.raw):
-                raise _malformed("more items than bytes", self.at)
-            for _ in range(count):
-                found.append(self.item(depth))
-        return tuple(found)
+    def item(self) -> Data:
+        """One item. Open containers are kept on a list: a stranger's data may nest as deep as it is long."""
+        open_: list[_Open] = []
+        while True:
+            if open_ and open_[-1].left is None and self.at_break():
+                value = self._closed(open_.pop())
+            else:
+                begun = self._begin()
+                if isinstance(begun, _Open):
+                    open_.append(begun)
+                    if begun.left != 0:
+                        continue
+                    value = self._closed(open_.pop())
+                else:
+                    value = begun
+            while open_:
+                top = open_[-1]
+                top.items.append(value)
+                if top.left is None:
+                    break
+                top.left -= 1
+                if top.left:
+                    break
+                value = self._closed(open_.pop())
+            else:
+                return value
 
-    def item(self, depth: int) -> Data:
-        if depth > MAX_DEPTH:
-            raise _malformed("nested too deep", self.at)
+    def _begin(self) -> Data | _Open:
         major, value = self.head()
         match major:
             case 0 | 1 if value is not None:
@@ -167,27 +193,36 @@ class _Reader:
             case 2:
                 return self.byte_string(value)
             case 4:
-                return self.items(value, depth + 1)
+                return _Open(_LIST, self._count(value))
             case 5:
-                return self._map(value, depth + 1)
+                return _Open(_MAP, None if value is None else 2 * self._count(value))
             case 6 if value is not None:
-                return self._tagged(value, depth)
+                return self._tagged(value)
             case _:
                 raise _malformed("not a form that Plutus data has", self.at)
 
-    def _map(self, count: int | None, depth: int) -> Map:
-        pairs: list[tuple[Data, Data]] = []
-        if count is None:
-            while not self.at_break():
-                pairs.append((self.item(depth), self.item(depth)))
-        else:
-            if count > len(self.raw):
-                raise _malformed("more items than bytes", self.at)
-            for _ in range(count):
-                pairs.append((self.item(depth), self.item(depth)))
-        return Map(tuple(pairs))
+    @overload
+    def _count(self, count: int) -> int: ...
+    @overload
+    def _count(self, count: int | None) -> int | None: ...
+    def _count(self, count: int | None) -> int | None:
+        if count is not None and count > len(self.raw):
+            raise _malformed("more items than bytes", self.at)
+        return count
 
-    def _tagged(self, tag: int, depth: int) -> Data:
+    def _closed(self, done: _Open) -> Data:
+        items = tuple(done.items)
+        if done.tag == _LIST:
+            return items
+        if done.tag == _MAP:
+            if len(items) % 2:
+                raise _malformed("a key without a value", self.at)
+            return Map(tuple(zip(items[::2], items[1::2], strict=True)))
+        if done.extra_break and not self.at_break():
+            raise _malformed("tag 102 takes a pair", self.at)
+        return Constr(done.tag, items)
+
+    def _tagged(self, tag: int) -> Data | _Open:
         if tag in (2, 3):
             major, length = self.head()
             if major != 2:
@@ -195,27 +230,26 @@ class _Reader:
             magnitude = int.from_bytes(self.byte_string(length), "big")
             return magnitude if tag == 2 else -1 - magnitude
         if 121 <= tag < 128:
-            return Constr(tag - 121, self._fields(depth))
+            return self._fields(tag - 121)
         if 1280 <= tag < 1401:
-            return Constr(tag - 1280 + 7, self._fields(depth))
+            return self._fields(tag - 1280 + 7)
         if tag == 102:
-            return self._general_constr(depth)
+            return self._general_constr()
         raise _malformed("a tag that Plutus data has not", self.at)
 
-    def _general_constr(self, depth: int) -> Constr:
+    def _general_constr(self) -> _Open:
         major, count = self.head()
         if major != 4 or count not in (2, None):
             raise _malformed("tag 102 takes a pair", self.at)
         kind, number = self.head()
         if kind != 0 or number is None:
             raise _malformed("a constructor number is unsigned", self.at)
-        constr = Constr(number, self._fields(depth))
-        if count is None and not self.at_break():
-            raise _malformed("tag 102 takes a pair", self.at)
+        constr = self._fields(number)
+        constr.extra_break = count is None
         return constr
 
-    def _fields(self, depth: int) -> tuple[Data, ...]:
+    def _fields(self, tag: int) -> _Open:
         major, count = self.head()
         if major != 4:
             raise _malformed("a constructor takes a list", self.at)
-        return self.items(count, depth + 1)
+        return _Open(tag, self._count(count))
