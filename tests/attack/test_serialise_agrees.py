@@ -18,7 +18,7 @@ from validators import build
 
 PROBE = Path(__file__).parents[1] / "golden" / "cl_data" / "probe"
 SCRIPT = bytes.fromhex((PROBE / "compiled.hex").read_text())
-OBJECTS, BATCH = 10_000, 250
+OBJECTS, BATCH = 10_000, 25
 LENGTHS = (0, 1, 20, 23, 24, 28, 31, 32, 63, 64, 65, 127, 128, 129, 255, 256, 300)
 EDGES = (
     0,
@@ -52,7 +52,7 @@ def chain_agrees(pairs: list[tuple[Data, bytes]]) -> bool:
 
 
 def random_data(rng: random.Random, depth: int = 0) -> Data:
-    kind = rng.randrange(2 if depth > 3 else 5)
+    kind = rng.randrange(2 if depth > 1 else 5)
     if kind == 0:
         value = (
             rng.choice(EDGES) + rng.choice((-1, 0, 1))
