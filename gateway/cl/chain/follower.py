@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from gateway.cl.chain.view import Forward, Step, View
 from gateway.cl.ports import ChainFollower
@@ -60,8 +60,9 @@ class Follower:
         """Raises `Refused` only for what no retry can cure: another network, another chain, a rollback
         deeper than k, a provider that leaves the transactions' bytes out."""
         while True:
+            events = self._source.follow(self.view.points)
             try:
-                async for event in self._source.follow(self.view.points):
+                async for event in events:
                     step = self.view.apply(event)
                     self._backoff.reset()
                     if step is None:
@@ -74,4 +75,7 @@ class Follower:
                     self._on_trouble(error.rejection)
                 if error.rejection.spec.action is Action.STOP:
                     raise
+            finally:
+                if isinstance(events, AsyncGenerator):  # ends its connection now, not when it is collected
+                    await events.aclose()
             await self._sleep(self._backoff.pause_s())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -83,7 +83,7 @@ class Ogmios:
             link, self._link = self._link, None
             await link.close()
 
-    async def sync(self, points: Sequence[Point]) -> AsyncIterator[dict[str, Any]]:
+    async def sync(self, points: Sequence[Point]) -> AsyncGenerator[dict[str, Any], None]:
         """Results of nextBlock, from the first of `points` that the server knows, without an end.
         Fails with cl.chain.no_intersection when it knows none of them."""
         socket = await self._connect()

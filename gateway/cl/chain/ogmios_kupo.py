@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -155,37 +156,41 @@ class OgmiosKupo:
         times = _Times(self)
         previous: bytes | None = None
         known = False  # whether `previous` is the hash of the block before the next one
-        async for answer in self._raw(list(points) or [ORIGIN]):
-            tip = _tip(f.get(answer, "nextBlock", "tip"))
-            if f.get(answer, "nextBlock", "direction") == "backward":
-                shown = f.get(answer, "nextBlock", "point")
-                to = None if shown == "origin" else _point(shown, "nextBlock.point")
-                previous, known = (None if to is None else to.block_hash), True
-                yield RollBackward(to, tip)
-                continue
-            block = f.obj(f.get(answer, "nextBlock", "block"), "block")
-            digest = f.octets(f.get(block, "block", "id"), "block.id", 32)
-            ancestor = f.get(block, "block", "ancestor")
-            if known and previous is not None and ancestor != previous.hex():
-                raise Refused(INCONSISTENT(field="block.ancestor", got=ancestor, allowed=previous.hex()))
-            previous, known = digest, True
-            if block.get("type") == "ebb":  # Byron's boundary blocks: empty, with their neighbour's height
-                continue
-            point = Point(Slot(f.whole(f.get(block, "block", "slot"), "block.slot")), digest)
-            yield RollForward(
-                Block(
-                    point,
-                    f.whole(f.get(block, "block", "height"), "block.height"),
-                    await times.of(point.slot),
-                    _transactions(block),
-                ),
-                tip,
-            )
+        async with aclosing(self._raw(list(points) or [ORIGIN])) as answers:
+            async for answer in answers:
+                tip = _tip(f.get(answer, "nextBlock", "tip"))
+                if f.get(answer, "nextBlock", "direction") == "backward":
+                    shown = f.get(answer, "nextBlock", "point")
+                    to = None if shown == "origin" else _point(shown, "nextBlock.point")
+                    previous, known = (None if to is None else to.block_hash), True
+                    yield RollBackward(to, tip)
+                    continue
+                block = f.obj(f.get(answer, "nextBlock", "block"), "block")
+                digest = f.octets(f.get(block, "block", "id"), "block.id", 32)
+                ancestor = f.get(block, "block", "ancestor")
+                if known and previous is not None and ancestor != previous.hex():
+                    raise Refused(INCONSISTENT(field="block.ancestor", got=ancestor, allowed=previous.hex()))
+                previous, known = digest, True
+                if (
+                    block.get("type") == "ebb"
+                ):  # Byron's boundary blocks: empty, with their neighbour's height
+                    continue
+                point = Point(Slot(f.whole(f.get(block, "block", "slot"), "block.slot")), digest)
+                yield RollForward(
+                    Block(
+                        point,
+                        f.whole(f.get(block, "block", "height"), "block.height"),
+                        await times.of(point.slot),
+                        _transactions(block),
+                    ),
+                    tip,
+                )
 
-    async def _raw(self, points: list[Point]) -> AsyncIterator[dict[str, Any]]:
+    async def _raw(self, points: list[Point]) -> AsyncGenerator[dict[str, Any], None]:
         try:
-            async for answer in self.ogmios.sync(points):
-                yield answer
+            async with aclosing(self.ogmios.sync(points)) as answers:
+                async for answer in answers:
+                    yield answer
         except RpcError as error:
             raise _refusal("nextBlock", error) from None
 

@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC240 (small local files; nothing else runs on this loop)
 from __future__ import annotations
 
+import resource
 import shutil
 import sqlite3
 from pathlib import Path
@@ -170,4 +171,26 @@ async def test_files_are_the_owners_alone(tmp_path: Path) -> None:
     await raise_by(store, "a", 1)
     for file in tmp_path.iterdir():
         assert file.stat().st_mode & 0o077 == 0, file
+    await store.close()
+
+
+async def test_a_disk_that_refuses_to_write_is_named(tmp_path: Path) -> None:
+    """A file size limit makes every further write fail, as a broken disk does."""
+    store = await open_at(tmp_path / "a.db")
+    await raise_by(store, "a", 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    try:
+
+        async def big() -> None:
+            async with store.transaction("big") as tx:
+                for n in range(8):
+                    await tx.peers.put(bytes([n]), b"x" * 1_000_000)
+
+        assert await refusal(big()) in ("store.io", "store.commit_unknown")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await store.close()
+    store = await open_at(tmp_path / "a.db")
+    assert await current(store, "a") == await fold(store, "a") == (1, 1)
     await store.close()
