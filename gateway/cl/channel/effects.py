@@ -1,0 +1,100 @@
+"""R2. What a channel asks of its shell. Each may be performed more than once.
+
+`Send*` without a signature is signed by the shell as it goes out; a peer that is away gets it all again
+on PeerBack, so a send that fails is done. Notices must be delivered until the receiver has stored them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.cl.channel.messages import ChannelMessage
+from gateway.cl.data.types import Cheque, Snapshot
+from gateway.hashlock import Hashlock, Preimage
+from gateway.units import Lovelace, PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    message: ChannelMessage
+
+
+@dataclass(frozen=True, slots=True)
+class SendCheque:
+    """Sign and send AddCheque."""
+
+    cheque: Cheque
+
+
+@dataclass(frozen=True, slots=True)
+class SendSnapshot:
+    """Sign and send Squashed."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class SendCancel:
+    index: int
+    code: str
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOpening:
+    """Build, sign and submit the opening transaction; again until its output is seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeLocked:
+    """We hold a new cheque."""
+
+    index: int
+    lock: Hashlock
+    amount: Lovelace
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class NoticePreimage:
+    """A cheque of ours was opened."""
+
+    lock: Hashlock
+    preimage: Preimage
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeDead:
+    """A cheque of ours is proven dead."""
+
+    index: int
+    lock: Hashlock
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeSettled:
+    """A cheque that we fulfilled is ours for good."""
+
+    index: int
+    lock: Hashlock
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeReleased:
+    """A cheque that we held is given back."""
+
+    index: int
+    lock: Hashlock
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    code: str
+    detail: str
+
+
+Notice = NoticeLocked | NoticePreimage | NoticeDead | NoticeSettled | NoticeReleased
+Effect = Send | SendCheque | SendSnapshot | SendCancel | PublishOpening | Notice | Alarm

@@ -1,0 +1,125 @@
+"""R2. What a channel is told: by its owner, its partner, the chain and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.cl.channel.messages import ChannelMessage
+from gateway.cl.channel.state import Agreement, Output, Proposal
+from gateway.cl.data.types import Signature, VerificationKey
+from gateway.hashlock import Hashlock, Preimage
+from gateway.profile import NetworkProfile
+from gateway.units import Lovelace, PosixMs
+
+Verify = Callable[[VerificationKey, bytes, Signature], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The moment of a decision. `settled`: time of the newest block at safe depth; what is older is final."""
+
+    now: PosixMs
+    settled: PosixMs
+    profile: NetworkProfile
+    verify: Verify
+    least_cheque: Lovelace = Lovelace(1)
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeOpen:
+    """Ours: open with these terms."""
+
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptOpen:
+    """Theirs, judged by the shell against our terms, with a fresh key of ours."""
+
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class OfferCheque:
+    """Issue a cheque; `reference` makes it idempotent."""
+
+    reference: bytes
+    lock: Hashlock
+    amount: Lovelace
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class FulfilHeld:
+    index: int
+    preimage: Preimage
+
+
+@dataclass(frozen=True, slots=True)
+class CancelHeld:
+    index: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAsked:
+    """`now`: with whatever is pending."""
+
+    now: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSaid:
+    message: ChannelMessage
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBack:
+    """The connection is up: say what we hold, send again what may be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSeen:
+    """The channel's output is this one now, `depth` blocks deep; also after a rollback."""
+
+    output: Output
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBurnt:
+    """The channel has ended in a block, `depth` blocks deep."""
+
+    tx_id: bytes
+    paid_held: tuple[int, ...]
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsSeen:
+    """Preimages in a redeemer of this channel, at any depth: a preimage never becomes unknown again."""
+
+    preimages: tuple[Preimage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed."""
+
+
+Input = (
+    ProposeOpen
+    | AcceptOpen
+    | OfferCheque
+    | FulfilHeld
+    | CancelHeld
+    | CloseAsked
+    | PeerSaid
+    | PeerBack
+    | OutputSeen
+    | TokenBurnt
+    | SecretsSeen
+    | Tick
+)
