@@ -1,0 +1,257 @@
+"""R2. What the chain says of a channel: opening, funds added, stages, secrets, the end; and what a reconnect repeats."""
+
+from __future__ import annotations
+
+from gateway.cl.channel import cheques, errors
+from gateway.cl.channel import effects as f
+from gateway.cl.channel import events as e
+from gateway.cl.channel import inputs as i
+from gateway.cl.channel import messages as m
+from gateway.cl.channel import state as s
+from gateway.cl.channel.evolve import deposits
+from gateway.cl.channel.ledger import find_held
+from gateway.cl.data.types import Closed, Opened, Snapshot
+from gateway.errors import Rejection
+from gateway.hashlock import Preimage
+from gateway.outcome import Continue, Outcome, Reject, Wait
+
+Result = Outcome[e.Event, f.Effect]
+
+
+# -- opening ----------------------------------------------------------------------------------
+
+
+def funding(state: s.Funding, given: i.Input, context: i.Context) -> Result:
+    """Until the agreed output lies deep enough."""
+    agreement = state.agreement
+    match given:
+        case i.OutputSeen(output, depth):
+            refusal = open_refusal(agreement, output)
+            if refusal is not None:
+                return Reject(refusal)
+            if depth < context.profile.staged_depth:
+                return Wait(f"depth {depth} of {context.profile.staged_depth}")
+            return Continue((e.ChannelOpened(output),))
+        case i.PeerBack() | i.Tick() if agreement.local_is_opener:
+            return Continue((), (f.PublishOpening(),))
+        case i.PeerBack() | i.PeerSaid(m.OpenChannel()):
+            return Continue((), (f.Send(m.AcceptChannel(agreement.local_key)),))
+        case i.PeerSaid(m.Reestablish()):
+            return Wait("the channel's output is not deep enough")
+        case i.OfferCheque() | i.FulfilHeld() | i.CancelHeld() | i.CloseAsked():
+            return Reject(errors.CHANNEL_STATE(field="state", got="Funding", allowed="Normal"))
+        case _:
+            return Wait("the channel's output is not deep enough")
+
+
+def open_refusal(agreement: s.Agreement, output: s.Output) -> Rejection | None:
+    """V12: exactly the agreed datum, and the agreed funds. Address and value were read by cl.l1.parse."""
+    datum = output.datum
+    wanted: tuple[tuple[str, object, object], ...] = (
+        ("keys", datum.keys, (agreement.opener_key, agreement.other_key)),
+        ("stage", datum.stage, Opened(agreement.gift, Snapshot(), agreement.respond_period)),
+        ("min_ada", datum.min_ada, agreement.min_ada),
+        ("min_ada_owner", datum.min_ada_owner, 0),
+        ("lovelace", output.lovelace, agreement.amount + agreement.min_ada),
+    )
+    for field, got, allowed in wanted:
+        if got != allowed:
+            return errors.OPEN_MISMATCH(field=field, got=got, allowed=allowed)
+    return None
+
+
+# -- an open channel --------------------------------------------------------------------------
+
+
+def output_seen(
+    state: s.Normal | s.Draining | s.Closing, output: s.Output, depth: int, context: i.Context
+) -> Result:
+    """Funds added, or the channel is closing on chain: no cheque is signed or taken from then on (P16)."""
+    if not isinstance(output.datum.stage, Opened):
+        return _stage(state, output, depth, context)
+    deep = depth >= context.profile.staged_depth
+    now = (state.books.local_deposit, state.books.remote_deposit)
+    moved = output.ref != state.output.ref
+    if moved or (deep and deposits(state.agreement, output) != now):
+        return Continue((e.OutputChanged(output, deep),))
+    return Wait("the output is known")
+
+
+def chain_news(state: s.WithBooks, given: i.TokenBurnt | i.SecretsSeen, context: i.Context) -> Result:
+    match given:
+        case i.SecretsSeen(preimages):
+            return secrets(state, preimages)
+        case i.TokenBurnt(tx_id, paid_held, depth):
+            events, effects = _paid(state, paid_held, depth, context)
+            if not isinstance(state, s.Ended):
+                events = (e.ChannelEnded(tx_id), *events)
+            return Continue(events, effects) if events else Wait("the end is known")
+
+
+def secrets(state: s.WithBooks, preimages: tuple[Preimage, ...]) -> Result:
+    """A preimage in a redeemer opens every cheque of ours with its lock (the other leg can be claimed)."""
+    events: list[e.Event] = []
+    effects: list[f.Effect] = []
+    for one in state.books.issued:
+        for preimage in preimages:
+            if preimage.opens(one.cheque.lock) and isinstance(one.status, (s.Live, s.CancelSeen)):
+                events.append(e.ChequeRevealed(one.cheque.index, preimage))
+                effects.append(f.NoticePreimage(one.cheque.lock, preimage))
+    return Continue(tuple(events), tuple(effects)) if events else Wait("no new preimage")
+
+
+# -- closing and settling ---------------------------------------------------------------------
+
+
+def settling(state: s.Closing | s.OnChain | s.Ended, given: i.Input, context: i.Context) -> Result:
+    """Cheques still end one way or the other; nothing new is signed (decision 5.2: no cancel counts)."""
+    match given:
+        case i.OutputSeen(output, depth):
+            if isinstance(state, s.Closing):
+                return output_seen(state, output, depth, context)
+            return _stage(state, output, depth, context)
+        case i.TokenBurnt() | i.SecretsSeen():
+            return chain_news(state, given, context)
+        case i.Tick():
+            events, effects = cheques.expired(state.books, context)
+            return Continue(events, effects) if events else Wait("the chain settles")
+        case i.FulfilHeld(index, preimage):
+            return _fulfil_for_chain(state, index, preimage)
+        case i.CancelHeld(index, code):
+            return _cancel_for_chain(state, index, code)
+        case i.PeerSaid(m.Fulfil(index, preimage)):
+            return cheques.revealed(state, index, preimage)
+        case i.PeerBack():
+            return Continue((), (f.Send(m.Closing(True, "cl.channel.closing")),))
+        case i.CloseAsked():
+            return Wait("the channel closes already")
+        case i.OfferCheque():
+            return Reject(errors.CHANNEL_FROZEN(detail="the channel closes"))
+        case i.PeerSaid():
+            return Reject(errors.PEER_MESSAGE(field="message", got=type(given.message).__name__))
+        case _:
+            return Reject(errors.CHANNEL_STATE(field="state", got=type(state).__name__))
+
+
+def _fulfil_for_chain(state: s.WithBooks, index: int, preimage: Preimage) -> Result:
+    """The preimage goes into the receipt or unlocks an entry (settle.py); nothing goes to the partner."""
+    held = find_held(state.books, index)
+    refusal = cheques.fulfil_refusal(held, index, preimage)
+    if refusal is not None:
+        return Reject(refusal)
+    assert held is not None
+    match held.status:
+        case s.Unanswered():
+            return Continue((e.HeldFulfilled(index, preimage),))
+        case s.Settled(proof):
+            return Continue((), (f.NoticeSettled(index, held.cheque.lock, proof),))
+        case s.Fulfilled():
+            return Wait("it is claimed on chain")
+        case s.Cancelled():
+            return Reject(errors.CHEQUE_ANSWERED(field="index", got=index))
+
+
+def _cancel_for_chain(state: s.WithBooks, index: int, code: str) -> Result:
+    """Not claiming is all that giving back needs here: without our secret the cheque expires."""
+    held = find_held(state.books, index)
+    if held is None:
+        return Reject(errors.CHEQUE_UNKNOWN(field="index", got=index))
+    proof = f"the channel closes and cheque {index} is never opened by us"
+    match held.status:
+        case s.Unanswered():
+            return Continue(
+                (e.HeldCancelled(index, code),), (f.NoticeReleased(index, held.cheque.lock, proof),)
+            )
+        case s.Cancelled():
+            return Continue((), (f.NoticeReleased(index, held.cheque.lock, proof),))
+        case s.Fulfilled() | s.Settled():
+            return Reject(errors.CHEQUE_ANSWERED(field="index", got=index))
+
+
+def _stage(state: s.WithBooks, output: s.Output, depth: int, context: i.Context) -> Result:
+    """The chain's stage, as of now; proofs only at safe depth."""
+    events: list[e.Event] = []
+    effects: list[f.Effect] = []
+    closed_by_us = _closed_by_us(state, output)
+    known = isinstance(state, s.OnChain) and state.output == output and state.closed_by_us == closed_by_us
+    if not known:
+        events.append(e.StageSeen(output, closed_by_us))
+    paid_events, paid_effects = _paid(state, output.paid_held, depth, context)
+    events += paid_events
+    effects += paid_effects
+    if depth >= context.profile.safe_depth:
+        for event, effect in _absent(state, output):
+            events.append(event)
+            effects.append(effect)
+    return Continue(tuple(events), tuple(effects)) if events else Wait("the stage is known")
+
+
+def _closed_by_us(state: s.WithBooks, output: s.Output) -> bool:
+    match output.datum.stage:
+        case Closed():
+            return output.datum.keys[0] == state.agreement.local_key
+        case Opened():
+            return isinstance(state, s.Closing) or (isinstance(state, s.OnChain) and state.closed_by_us)
+        case _:
+            return state.closed_by_us if isinstance(state, s.OnChain) else isinstance(state, s.Closing)
+
+
+def _paid(
+    state: s.WithBooks, paid_held: tuple[int, ...], depth: int, context: i.Context
+) -> tuple[tuple[e.Event, ...], tuple[f.Effect, ...]]:
+    """Cheques of the partner's that the chain has paid us, or that a squash in our settlement covered, at depth."""
+    if depth < context.profile.safe_depth:
+        return (), ()
+    events: list[e.Event] = []
+    effects: list[f.Effect] = []
+    theirs = state.books.theirs
+    agreement = state.agreement
+    for one in state.books.held:
+        index = one.cheque.index
+        covered = theirs is not None and theirs.snapshot.received_by(
+            agreement.local_key, agreement.remote_key
+        ).covers(index)
+        if isinstance(one.status, s.Fulfilled) and (index in paid_held or covered):
+            proof = f"cheque {index} was paid on chain, {depth} blocks deep"
+            events.append(e.HeldSettled(index, proof))
+            effects.append(f.NoticeSettled(index, one.cheque.lock, proof))
+    return tuple(events), tuple(effects)
+
+
+def _absent(state: s.WithBooks, output: s.Output) -> tuple[tuple[e.Event, f.Effect], ...]:
+    """The partner closed, at depth, and its list lacks the cheque: it can never be presented again."""
+    if not isinstance(output.datum.stage, Closed) or output.datum.keys[0] != state.agreement.remote_key:
+        return ()
+    listed = {entry.index for entry in output.first}
+    squash = output.datum.stage.closer_squash
+    found: list[tuple[e.Event, f.Effect]] = []
+    for one in state.books.issued:
+        index = one.cheque.index
+        if (
+            isinstance(one.status, (s.Live, s.CancelSeen))
+            and index not in listed
+            and not squash.covers(index)
+        ):
+            proof = f"the partner's close at safe depth does not list cheque {index}"
+            found.append((e.ChequeDied(index, proof), f.NoticeDead(index, one.cheque.lock, proof)))
+    return tuple(found)
+
+
+# -- reconnection -----------------------------------------------------------------------------
+
+
+def repeats(state: s.Normal | s.Draining) -> tuple[f.Effect, ...]:
+    """Everything that the partner may have missed; each message is idempotent."""
+    books = state.books
+    effects: list[f.Effect] = [f.Send(cheques.reestablish_of(state))]
+    effects += [f.SendCheque(one.cheque) for one in books.issued if isinstance(one.status, s.Live)]
+    effects += [
+        f.Send(m.Fulfil(two.cheque.index, two.status.preimage))
+        for two in books.held
+        if isinstance(two.status, s.Fulfilled)
+    ]
+    if books.ours != Snapshot():
+        effects.append(f.SendSnapshot(books.ours))
+    if isinstance(state, s.Draining):
+        effects.append(f.Send(m.Closing(False, state.reason)))
+    return tuple(effects)
