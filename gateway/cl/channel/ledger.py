@@ -144,9 +144,11 @@ def pending_out(books: s.Books) -> int:
 
 
 def pending_in(agreement: s.Agreement, books: s.Books) -> int:
-    """Cheques that we would present in a close: those that no squash of the partner's covers."""
+    """Cheques that we would present in a close: not given back, and no squash of the partner's covers them."""
     held = Sides(agreement).for_us(books.theirs.snapshot) if books.theirs else Squash()
-    return sum(not held.covers(one.cheque.index) for one in books.held)
+    return sum(
+        not held.covers(one.cheque.index) for one in books.held if not isinstance(one.status, s.Cancelled)
+    )
 
 
 def find_issued(books: s.Books, index: int) -> s.Issued | None:
