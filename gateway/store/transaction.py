@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import Refused
@@ -14,6 +14,24 @@ from gateway.store import schema as t
 from gateway.store.codec import Codecs
 from gateway.store.errors import CONFLICT
 from gateway.store.records import Audit, Chain, Guard, Inbox, Lookups, Payments, Peers, Quotes, Swaps
+
+# Built once: on the hot path SQLAlchemy would spend longer on building them than SQLite on running them.
+_KEY = (t.entities.c.kind == bindparam("b_kind"), t.entities.c.entity_id == bindparam("b_id"))
+_LOAD = select(t.entities.c.state, t.entities.c.version).where(*_KEY)
+_LOCK = select(t.entities.c.version).where(*_KEY).with_for_update()
+_CREATE = insert(t.entities)
+_REPLACE = (
+    update(t.entities)
+    .where(*_KEY, t.entities.c.version == bindparam("b_version"))
+    .values({name: bindparam(name) for name in ("version", "live", "state", "updated_ms")})
+)
+_EVENT = insert(t.events)
+_EFFECT = insert(t.outbox)
+_DONE = (
+    update(t.outbox)
+    .where(t.outbox.c.id == bindparam("b_item"), t.outbox.c.done_at_ms.is_(None))
+    .values(done_at_ms=bindparam("b_now"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +85,7 @@ class Transaction:
 
     async def load(self, kind: str, entity_id: str) -> tuple[Any | None, int]:
         """The newest state and its version; (None, 0) when there is none."""
-        query = select(t.entities.c.state, t.entities.c.version).where(
-            t.entities.c.kind == kind, t.entities.c.entity_id == entity_id
-        )
-        row = (await self.connection.execute(query)).first()
+        row = (await self.connection.execute(_LOAD, {"b_kind": kind, "b_id": entity_id})).first()
         return (None, 0) if row is None else (self._codecs.decode(row.state), row.version)
 
     async def list(self, kind: str, *, live_only: bool = True) -> tuple[Loaded, ...]:
@@ -111,11 +126,9 @@ class Transaction:
         self, kind: str, entity_id: str, expected: int, version: int, state: Any, live: bool
     ) -> None:
         # First, since it takes the row's lock: ids of one entity's effects then rise in commit order.
-        key = (t.entities.c.kind == kind, t.entities.c.entity_id == entity_id)
+        key = {"b_kind": kind, "b_id": entity_id}
         if version == expected:
-            query = select(t.entities.c.version).where(*key).with_for_update()
-            found = await self.connection.scalar(query) or 0
-            if found != expected:
+            if (await self.connection.scalar(_LOCK, key) or 0) != expected:
                 raise Refused(_conflict(kind, entity_id, expected))
             return
         values = {
@@ -125,41 +138,41 @@ class Transaction:
             "updated_ms": self.now_ms,
         }
         if expected == 0:
-            known = await self.connection.scalar(select(t.entities.c.version).where(*key))
-            if known is not None:
+            if await self.connection.scalar(_LOCK, key) is not None:
                 raise Refused(_conflict(kind, entity_id, expected))
-            await self.connection.execute(insert(t.entities).values(kind=kind, entity_id=entity_id, **values))
+            await self.connection.execute(_CREATE, {"kind": kind, "entity_id": entity_id, **values})
             return
-        query_update = update(t.entities).where(*key, t.entities.c.version == expected).values(**values)
-        if (await self.connection.execute(query_update)).rowcount != 1:
+        if (await self.connection.execute(_REPLACE, {**key, "b_version": expected, **values})).rowcount != 1:
             raise Refused(_conflict(kind, entity_id, expected))
 
     async def _write_events(self, kind: str, entity_id: str, expected: int, events: Sequence[Any]) -> None:
         for seq, event in enumerate(events, expected + 1):
             row = await self.connection.execute(
-                insert(t.events).values(
-                    kind=kind,
-                    entity_id=entity_id,
-                    seq=seq,
-                    tag=self._codecs.tag_of(event),
-                    codec_version=self._codecs.version_of(event),
-                    payload=self._codecs.encode(event),
-                    created_ms=self.now_ms,
-                )
+                _EVENT,
+                {
+                    "kind": kind,
+                    "entity_id": entity_id,
+                    "seq": seq,
+                    "tag": self._codecs.tag_of(event),
+                    "codec_version": self._codecs.version_of(event),
+                    "payload": self._codecs.encode(event),
+                    "created_ms": self.now_ms,
+                },
             )
             self.position = _new_id(row)
 
     async def _write_effect(self, kind: str, entity_id: str, effect: Any) -> None:
         row = await self.connection.execute(
-            insert(t.outbox).values(
-                kind=kind,
-                entity_id=entity_id,
-                tag=self._codecs.tag_of(effect),
-                payload=self._codecs.encode(effect),
-                created_ms=self.now_ms,
-                attempts=0,
-                last_error="",
-            )
+            _EFFECT,
+            {
+                "kind": kind,
+                "entity_id": entity_id,
+                "tag": self._codecs.tag_of(effect),
+                "payload": self._codecs.encode(effect),
+                "created_ms": self.now_ms,
+                "attempts": 0,
+                "last_error": "",
+            },
         )
         self.created.append(OutboxItem(_new_id(row), kind, entity_id, effect, 0, self.now_ms))
 
@@ -175,11 +188,7 @@ class Transaction:
 
     async def mark_done(self, item_id: int) -> None:
         """The effect needs no delivery any more. Idempotent."""
-        await self.connection.execute(
-            update(t.outbox)
-            .where(t.outbox.c.id == item_id, t.outbox.c.done_at_ms.is_(None))
-            .values(done_at_ms=self.now_ms)
-        )
+        await self.connection.execute(_DONE, {"b_item": item_id, "b_now": self.now_ms})
         self.finished.append(item_id)
 
     async def mark_failed(self, item_id: int, error: str) -> None:
