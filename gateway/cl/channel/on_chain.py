@@ -1,4 +1,4 @@
-"""R2. What the chain says of a channel: opening, funds added, stages, secrets, the end; and what a reconnect repeats."""
+"""R2. What the chain says of a channel: opening, funds added, stages, secrets, the end; what a reconnect repeats."""
 
 from __future__ import annotations
 
