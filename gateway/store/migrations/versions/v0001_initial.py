@@ -73,6 +73,9 @@ def _core() -> None:
     is_open = sa.text("done_at_ms IS NULL")
     op.create_index("ix_outbox_open", "outbox", ["id"], sqlite_where=is_open, postgresql_where=is_open)
     op.create_index("ix_outbox_done", "outbox", ["done_at_ms"])
+
+
+def _messages() -> None:
     op.create_table(
         "inbox",
         _text("source"),
@@ -220,6 +223,7 @@ def _append_only(table: str) -> None:
 
 def upgrade() -> None:
     _core()
+    _messages()
     _swaps()
     _chain()
     _rest()
