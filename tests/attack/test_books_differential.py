@@ -123,7 +123,7 @@ def claims(stage: t.Stage) -> int:
 
 @pytest.mark.threat("V3", "V10")
 @pytest.mark.kind("MUT")
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(moves())
 def test_our_arithmetic_is_the_validators(move: Move) -> None:
     c = move.channel

@@ -79,7 +79,7 @@ steps = st.one_of(
 )
 refs = st.builds(t.OutputRef, st.binary(min_size=32, max_size=32), st.integers(0, 65_535))
 redeemers = st.builds(t.MintRedeemer, st.none() | refs, st.lists(steps, max_size=3).map(tuple))
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=40, deadline=None)
 
 
 @quick
@@ -227,7 +227,7 @@ def refusal(raw: bytes) -> set[str]:
     return codes
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200))
 @example(b"\x9f" * 30_000)
 @example(b"\x81" * 30_000)
@@ -242,7 +242,7 @@ def test_foreign_bytes_are_refused_with_a_code(raw: bytes) -> None:
     assert refusal(raw)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_damaged_bytes_are_refused_or_read(data: st.DataObject) -> None:
     good = data.draw(datums.map(codec.encode_datum) | redeemers.map(codec.encode_redeemer))
@@ -261,7 +261,7 @@ trees: st.SearchStrategy[Data] = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(trees)
 def test_plutus_data_round_trip_and_other_shapes_are_refused(data: Data) -> None:
     raw = serialise(data)
