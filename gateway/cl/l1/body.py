@@ -41,7 +41,6 @@ from pycardano.key import VerificationKey
 from pycardano.serialization import NonEmptyOrderedSet, OrderedSet, RawCBOR
 from pycardano.witness import VerificationKeyWitness
 
-from gateway.cl.data.plutus import Constr, serialise
 from gateway.cl.data.types import OutputRef
 from gateway.cl.l1.errors import BAD_INTENT
 from gateway.cl.ports import ExUnits, Utxo
@@ -209,8 +208,3 @@ def encode(draft: Draft, cost_model: Sequence[int], dummy_witnesses: int = 0) ->
     if draft.script is not None:
         witnesses.plutus_v3_script = [PlutusV3Script(draft.script)]
     return bytes(Transaction(body, witnesses).to_cbor()), bytes(body.hash())
-
-
-def ref_data(ref: OutputRef) -> bytes:
-    """A reference as Plutus data: what a channel id is computed from."""
-    return serialise(Constr(0, (ref.tx_id, ref.index)))

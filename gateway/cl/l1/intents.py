@@ -1,0 +1,75 @@
+"""R2. What a transaction shall do: several of these go into one (see build.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.cl.data.types import ChannelId, Datum, OutputRef, Step, VerificationKey
+from gateway.cl.l1.address import StakePart
+from gateway.cl.l1.parse import AgreedTerms, ChannelOutput
+from gateway.cl.l1.validity import Window
+from gateway.cl.ports import Utxo
+from gateway.units import Lovelace
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChannel:
+    """`terms.cid` must be the one that `channel_ids` gives for `seed`; the seed is an output of our wallet."""
+
+    terms: AgreedTerms
+    seed: OutputRef
+
+
+@dataclass(frozen=True, slots=True)
+class StepChannel:
+    """`signer` is our channel key. `add`: lovelace on top, for Add only. The channel's continuing output
+    holds exactly what the validator demands (or the ledger's least); what is freed goes to our wallet."""
+
+    channel: ChannelOutput
+    step: Step
+    signer: VerificationKey
+    add: Lovelace = Lovelace(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pay:
+    """Plain lovelace to a key or script address of this network (wallet send)."""
+
+    address: str
+    lovelace: Lovelace
+
+
+@dataclass(frozen=True, slots=True)
+class PublishScript:
+    """Puts the validator into an output of our wallet, for all later transactions to refer to."""
+
+
+Intent = OpenChannel | StepChannel | Pay | PublishScript
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelAfter:
+    """A channel as the built transaction leaves it; `ref` None: ended, its token burnt."""
+
+    cid: ChannelId
+    ref: OutputRef | None
+    datum: Datum | None
+    lovelace: Lovelace
+    stake: StakePart | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltTx:
+    """`tx_cbor` lacks only the key witnesses. `spent` are all inputs (collateral is among them): reserve them."""
+
+    tx_cbor: bytes
+    tx_id: bytes
+    fee: Lovelace
+    window: Window
+    spent: tuple[OutputRef, ...]
+    produced: tuple[Utxo, ...]
+    channels: tuple[ChannelAfter, ...]
+    required_keys: tuple[VerificationKey, ...]  # of channels; the wallet's key always signs
+    script_utxo: Utxo | None  # the published reference script, if any
+    mem: int
+    steps: int
