@@ -1,0 +1,100 @@
+"""Codes of the Bitcoin Lightning side."""
+
+from gateway.errors import Action, Fault, define
+
+UNAVAILABLE = define(
+    "btc.unavailable",
+    Fault.ENVIRONMENT,
+    Action.RETRY,
+    "the Lightning node does not answer",
+    "Start LND, or correct host and port in the configuration.",
+    503,
+)
+TIMEOUT = define(
+    "btc.timeout",
+    Fault.ENVIRONMENT,
+    Action.RETRY,
+    "the Lightning node did not answer in time",
+    "Look at LND's load and log; the call is made again.",
+    504,
+)
+MACAROON = define(
+    "btc.macaroon",
+    Fault.LOCAL,
+    Action.STOP,
+    "LND refuses the macaroon",
+    "Name a macaroon that may read info, pay, and add, settle and cancel invoices.",
+    502,
+)
+CERTIFICATE = define(
+    "btc.certificate",
+    Fault.LOCAL,
+    Action.STOP,
+    "LND's certificate does not fit the configured one",
+    "Copy LND's present tls.cert and restart.",
+    502,
+)
+LOCKED = define(
+    "btc.locked",
+    Fault.ENVIRONMENT,
+    Action.RETRY,
+    "LND's wallet is locked",
+    "Unlock it (lncli unlock, or LND's wallet-unlock-password-file).",
+    503,
+)
+STARTING = define(
+    "btc.starting",
+    Fault.ENVIRONMENT,
+    Action.RETRY,
+    "LND is starting",
+    "Wait; the call is made again.",
+    503,
+)
+FILE = define(
+    "btc.file",
+    Fault.LOCAL,
+    Action.STOP,
+    "the certificate or macaroon file cannot be read",
+    "Correct its path or its rights.",
+    500,
+)
+INVOICE_EXISTS = define(
+    "btc.invoice.exists",
+    Fault.REMOTE,
+    Action.REFUSE,
+    "LND has another invoice with this hash",
+    "Use a new payment hash.",
+    409,
+)
+INVOICE_REFUSED = define(
+    "btc.invoice.refused",
+    Fault.LOCAL,
+    Action.REFUSE,
+    "LND refuses to make, settle or cancel the invoice",
+    "See the detail; look at the invoice with lncli.",
+    502,
+)
+MALFORMED = define(
+    "btc.malformed",
+    Fault.ENVIRONMENT,
+    Action.WARN,
+    "LND's answer cannot be read",
+    "Use a supported version of LND; report the field that is named.",
+    502,
+)
+NETWORK = define(
+    "btc.network",
+    Fault.LOCAL,
+    Action.STOP,
+    "the Lightning node is on another network",
+    "Connect an LND of the configured network.",
+    502,
+)
+STREAM_ENDED = define(
+    "btc.stream_ended",
+    Fault.ENVIRONMENT,
+    Action.RETRY,
+    "a stream of LND's has ended",
+    "Nothing: it is opened again and LND's records are looked up.",
+    503,
+)
