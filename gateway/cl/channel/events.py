@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.cl.channel.state import Agreement, Output, Proposal
-from gateway.cl.data.types import Cheque, SignedCheque, SignedSnapshot, Snapshot, Squash, VerificationKey
+from gateway.cl.data.types import Cheque, SignedCheque, SignedSnapshot, Snapshot, VerificationKey
 from gateway.hashlock import Preimage
 
 
@@ -78,7 +78,6 @@ class ChequeRevealed:
 class CancelWasSeen:
     index: int
     code: str
-    above: Squash
 
 
 @dataclass(frozen=True, slots=True)

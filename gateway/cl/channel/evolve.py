@@ -136,8 +136,8 @@ def _books(books: s.Books, event: e.Event) -> s.Books:
             return _change_held(books, signed.cheque.index, lambda one: replace(one, signed=signed))
         case e.ChequeRevealed(index, preimage):
             return _change_issued(books, index, lambda one: replace(one, status=s.Revealed(preimage)))
-        case e.CancelWasSeen(index, code, above):
-            return _change_issued(books, index, lambda one: replace(one, status=s.CancelSeen(code, above)))
+        case e.CancelWasSeen(index, code):
+            return _change_issued(books, index, lambda one: replace(one, status=s.CancelSeen(code)))
         case e.ChequeDied(index, proof):
             return _change_issued(books, index, lambda one: replace(one, status=s.Dead(proof)))
         case e.HeldFulfilled(index, preimage):

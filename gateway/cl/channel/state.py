@@ -40,11 +40,9 @@ class Revealed:
 
 @dataclass(frozen=True, slots=True)
 class CancelSeen:
-    """The receiver has signed it away, but perhaps not above all that we have signed (decision 5).
-    `above`: the newest squash of ours that left the index uncovered; what the receiver signs must dominate it."""
+    """The receiver has signed it away, but not yet above everything that we have signed (decision 5)."""
 
     code: str
-    above: Squash
 
 
 @dataclass(frozen=True, slots=True)
