@@ -138,7 +138,8 @@ def _peer(state: s.Normal | s.Draining, message: m.ChannelMessage, context: i.Co
         case m.Closing(now, code):
             if now or isinstance(state, s.Draining):
                 reason = f"the peer closes: {code}"
-                return Continue((e.ChannelFrozen(reason),)) if isinstance(state, s.Normal) else Wait(reason)
+                fresh = isinstance(state, s.Normal) and not state.frozen  # the first reason stays (P4)
+                return Continue((e.ChannelFrozen(reason),)) if fresh else Wait(reason)
             return Continue((e.DrainStarted(f"the peer asked: {code}"),))
         case m.ChannelFailed(code, detail):
             return Continue((e.CloseDecided(f"the peer says that we broke a rule: {code}: {detail}"),))
@@ -167,7 +168,9 @@ def _signed(state: s.Normal | s.Draining, result: Result, context: i.Context) ->
         after = evolve(after, event)
         assert isinstance(after, (s.Normal, s.Draining))
     due = snapshot_due(after.agreement, after.books)
-    if due != after.books.ours:
+    if snapshots.is_stale(after):
+        effects = [effect for effect in effects if not isinstance(effect, f.SendCancel)]
+    elif due != after.books.ours:
         events.append(e.SnapshotSigned(due))
         effects = [_with_snapshot(effect, due) for effect in effects]
         if not any(isinstance(effect, f.SendCancel) for effect in effects):

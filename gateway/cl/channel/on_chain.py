@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from gateway.cl.channel import cheques, errors
 from gateway.cl.channel import effects as f
 from gateway.cl.channel import events as e
@@ -10,7 +12,7 @@ from gateway.cl.channel import messages as m
 from gateway.cl.channel import state as s
 from gateway.cl.channel.evolve import deposits
 from gateway.cl.channel.ledger import find_held
-from gateway.cl.data.types import Closed, Opened, Snapshot
+from gateway.cl.data.types import Closed, Opened, Resolved, Snapshot
 from gateway.errors import Rejection
 from gateway.hashlock import Preimage
 from gateway.outcome import Continue, Outcome, Reject, Wait
@@ -82,7 +84,7 @@ def chain_news(state: s.WithBooks, given: i.TokenBurnt | i.SecretsSeen, context:
         case i.SecretsSeen(preimages):
             return secrets(state, preimages)
         case i.TokenBurnt(tx_id, paid_held, depth):
-            events, effects = _paid(state, paid_held, depth, context)
+            events, effects = _paid(state, None, paid_held, depth, context)
             if not isinstance(state, s.Ended):
                 events = (e.ChannelEnded(tx_id), *events)
             return Continue(events, effects) if events else Wait("the end is known")
@@ -176,7 +178,7 @@ def _stage(state: s.WithBooks, output: s.Output, depth: int, context: i.Context)
     known = isinstance(state, s.OnChain) and state.output == output and state.closed_by_us == closed_by_us
     if not known:
         events.append(e.StageSeen(output, closed_by_us))
-    paid_events, paid_effects = _paid(state, output.paid_held, depth, context)
+    paid_events, paid_effects = _paid(state, output, output.paid_held, depth, context)
     events += paid_events
     effects += paid_effects
     if depth >= context.profile.safe_depth:
@@ -197,25 +199,44 @@ def _closed_by_us(state: s.WithBooks, output: s.Output) -> bool:
 
 
 def _paid(
-    state: s.WithBooks, paid_held: tuple[int, ...], depth: int, context: i.Context
+    state: s.WithBooks, output: s.Output | None, paid_held: tuple[int, ...], depth: int, context: i.Context
 ) -> tuple[tuple[e.Event, ...], tuple[f.Effect, ...]]:
-    """Cheques of the partner's that the chain has paid us, or that a squash in our settlement covered, at depth."""
+    """Cheques of the partner's that the chain has paid us, or that a squash in its settlement covers, at depth."""
     if depth < context.profile.safe_depth:
         return (), ()
     events: list[e.Event] = []
     effects: list[f.Effect] = []
-    theirs = state.books.theirs
-    agreement = state.agreement
     for one in state.books.held:
         index = one.cheque.index
-        covered = theirs is not None and theirs.snapshot.received_by(
-            agreement.local_key, agreement.remote_key
-        ).covers(index)
-        if isinstance(one.status, s.Fulfilled) and (index in paid_held or covered):
+        if isinstance(one.status, s.Fulfilled) and (index in paid_held or _squashed(state, output, index)):
             proof = f"cheque {index} was paid on chain, {depth} blocks deep"
             events.append(e.HeldSettled(index, proof))
             effects.append(f.NoticeSettled(index, one.cheque.lock, proof))
     return tuple(events), tuple(effects)
+
+
+def _squashed(state: s.WithBooks, output: s.Output | None, index: int) -> bool:
+    """Whether a squash that the chain itself used covers the cheque. One that we only hold may not apply there
+    (it need not dominate what the partner's close used): the cheque must then still be presented and opened."""
+    agreement = state.agreement
+    theirs = state.books.theirs
+    ours = theirs is not None and theirs.snapshot.received_by(
+        agreement.local_key, agreement.remote_key
+    ).covers(index)
+    if output is None:  # the channel has ended: nothing can be presented any more
+        return ours
+    first = output.datum.keys[0] == agreement.local_key
+    match output.datum.stage:
+        case Opened():
+            return False
+        case Closed(closer_squash=closer, responder_squash=responder):
+            return (closer if first else responder).covers(index)
+        case Resolved():
+            presented = {entry.index for entry in (output.first if first else output.second)}
+            used = first or _closed_by_us(state, output)  # our own step carried what we hold
+            return ours and used and index not in presented
+        case _:
+            assert_never(output.datum.stage)
 
 
 def _absent(state: s.WithBooks, output: s.Output) -> tuple[tuple[e.Event, f.Effect], ...]:

@@ -41,7 +41,9 @@ def received(state: Open, signed: SignedSnapshot, code: str, context: i.Context)
         or _dominance(new_partner, old_partner)
     )
     if refusal is not None:
-        return Reject(refusal, (f.Send(_shown(state)),))
+        # Only a missing cheque is worth asking for; to say so of every refusal would never end.
+        missing = max(new_us.index - books.last_received, 0)
+        return Reject(refusal, (f.Send(_shown(state)),) if missing else ())
     events: list[e.Event] = [e.SnapshotHeld(signed)]
     effects: list[f.Effect] = []
     for one in books.issued:
@@ -157,17 +159,26 @@ def reestablish(state: Open, said: m.Reestablish, context: i.Context) -> Result:
             books.ours
         ).dominates(sides.for_partner(said.held.snapshot))
         stale = stale or (ours and not known)
-    if stale and isinstance(state, s.Normal) and not state.frozen:
+    if stale:
         why = errors.CHANNEL_STALE(field="last_received", got=said.last_received, allowed=books.last_issued)
+        if isinstance(state, s.Draining):
+            return Continue((e.CloseDecided(str(why)),), (f.Alarm(why.code, str(why)),))
+        if is_stale(state):
+            return Wait("known")
         return Continue((e.ChannelFrozen(str(why)),), (f.Alarm(why.code, str(why)),))
     effects: list[f.Effect] = [
         f.SendCheque(one.cheque)
         for one in books.issued
-        if one.cheque.index > said.last_received and not isinstance(one.status, s.Dead)
+        if one.cheque.index > said.last_received  # dead ones too: indices come without gaps (P5)
     ]
     if books.ours != Snapshot() and (said.held is None or said.held.snapshot != books.ours):
         effects.append(f.SendSnapshot(books.ours))
     return Continue((), tuple(effects)) if effects else Wait("both hold the same")
+
+
+def is_stale(state: Open) -> bool:
+    """The partner holds signatures of ours that we do not know: we sign nothing any more (P4)."""
+    return isinstance(state, s.Normal) and state.frozen.startswith(errors.CHANNEL_STALE.code)
 
 
 def foldable(agreement: s.Agreement, books: s.Books, context: i.Context) -> e.HistoryFolded | None:
