@@ -264,22 +264,10 @@ class Channels:
                         self._signer.sign_cheque(key, channel, cheque), lambda sig: m.AddCheque(cheque, sig)
                     ),
                 )
-            case f.SendSnapshot(snapshot):
-                await self._send(
-                    channel,
-                    lambda key: self._signed(
-                        self._signer.sign_snapshot(key, channel, snapshot),
-                        lambda sig: m.Squashed(SignedSnapshot(snapshot, sig)),
-                    ),
-                )
-            case f.SendCancel(index, code, snapshot):
-                await self._send(
-                    channel,
-                    lambda key: self._signed(
-                        self._signer.sign_snapshot(key, channel, snapshot),
-                        lambda sig: m.Cancel(index, code, SignedSnapshot(snapshot, sig)),
-                    ),
-                )
+            case f.SendSnapshot():
+                await self._send_snapshot(channel, m.Squashed)
+            case f.SendCancel(index, code):
+                await self._send_snapshot(channel, lambda signed: m.Cancel(index, code, signed))
             case f.PublishOpening():
                 state = self.state(channel)
                 if isinstance(state, s.Funding):
@@ -291,6 +279,22 @@ class Channels:
                 state = self.state(channel)
                 assert state is not None
                 await self._notify(state, effect)
+
+    async def _send_snapshot(
+        self, channel: ChannelId, wrap: Callable[[SignedSnapshot], m.ChannelMessage]
+    ) -> None:
+        """Always the newest: a redelivered effect must not sign below what was signed since (decision 5)."""
+        state = self.state(channel)
+        if not isinstance(state, s.WithBooks):
+            return
+        newest = state.books.ours
+        await self._send(
+            channel,
+            lambda key: self._signed(
+                self._signer.sign_snapshot(key, channel, newest),
+                lambda sig: wrap(SignedSnapshot(newest, sig)),
+            ),
+        )
 
     @staticmethod
     async def _signed(signing: Awaitable[Any], wrap: Callable[[Any], m.ChannelMessage]) -> m.ChannelMessage:
