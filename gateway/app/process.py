@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,7 +93,7 @@ async def _started(server: uvicorn.Server, serving: asyncio.Task[None], port: in
         await asyncio.sleep(0.01)
 
 
-async def _first(waiting: object, serving: asyncio.Task[None]) -> None:
-    task = asyncio.ensure_future(waiting)  # type: ignore[arg-type]
+async def _first(waiting: Awaitable[object], serving: asyncio.Task[None]) -> None:
+    task = asyncio.ensure_future(waiting)
     await asyncio.wait({task, serving}, return_when=asyncio.FIRST_COMPLETED)
     task.cancel()

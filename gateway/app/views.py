@@ -9,7 +9,7 @@ from gateway.cl.channel import settle
 from gateway.cl.channel import state as c
 from gateway.cl.channel.inputs import Context
 from gateway.cl.channel.ledger import balance
-from gateway.cl.data.types import ChannelId
+from gateway.cl.data.types import ChannelId, Cheque
 from gateway.swap import payee, payer
 from gateway.swap import state as s
 from gateway.swap.runner import Key
@@ -92,7 +92,7 @@ def _pending(books: c.Books) -> list[m.PendingCheque]:
     return rows
 
 
-def _cheque(cheque: c.Cheque, sent: bool, status: str) -> m.PendingCheque:
+def _cheque(cheque: Cheque, sent: bool, status: str) -> m.PendingCheque:
     return m.PendingCheque(
         index=cheque.index,
         sent=sent,

@@ -74,7 +74,6 @@ class SwapClient:
         self.runner = Runner(store, machines, self._perform, on_change)
 
     async def start(self) -> None:
-        await self.runner.start(self._clock.now().value)
         for key in list(self.runner.live):
             self._spawn(self._tick(key))
         self._spawn(self._tick_loop())

@@ -98,8 +98,7 @@ class SwapEngine:
     # -- life ---------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Loads live swaps. LND may be away: the swaps stay as they are until it answers."""
-        await self.runner.start(self._clock.now().value)
+        """After `runner.start`. LND may be away: the swaps stay as they are until it answers."""
         for key in list(self.runner.live):
             self._spawn(self._guarded_tick(key))
         self._spawn(self._tick_loop())

@@ -69,17 +69,18 @@ class Runner:
         self._perform = perform
         self._on_change = on_change
         self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._started_ms = 0
+        self._before = 0  # the newest outbox id that an earlier run left
+        self._delivered: set[int] = set()
         self.live: dict[Key, Any] = {}
 
     @property
     def kinds(self) -> frozenset[str]:
         return frozenset(self._machines)
 
-    async def start(self, now_ms: int) -> None:
-        """Loads what is live; effects filed before `now_ms` count as redelivered."""
-        self._started_ms = now_ms
+    async def start(self) -> None:
+        """Loads what is live. Call it before the dispatcher starts: what the outbox holds now is redelivered."""
         async with self._store.read() as tx:
+            self._before = max((item.id for item in await tx.open_effects()), default=0)
             for kind in self._machines:
                 for row in await tx.list(kind, live_only=True):
                     self.live[Key.parse(kind, row.id)] = row.state
@@ -142,7 +143,8 @@ class Runner:
 
     async def deliver(self, item: OutboxItem) -> None:
         """One committed effect, from the dispatcher; at least once."""
-        redelivered = item.attempts > 0 or item.created_ms < self._started_ms
+        redelivered = item.id <= self._before or item.id in self._delivered
+        self._delivered.add(item.id)
         await self._perform(Key.parse(item.kind, item.entity_id), item.effect, redelivered)
 
     async def state_of(self, key: Key) -> Any:

@@ -111,6 +111,14 @@ SNAPSHOT_OLDER = define(
     "the snapshot does not dominate the one before",
     "The peer should sign the union of both.",
 )
+CHANNEL_UNKNOWN = define(
+    "cl.channel.unknown",
+    Fault.LOCAL,
+    Action.REFUSE,
+    "no channel, or more than one, has this id",
+    "List them with gateway channel list; a beginning of the id is enough when it fits only one.",
+    404,
+)
 CHANNEL_STATE = define(
     "cl.channel.state",
     Fault.LOCAL,

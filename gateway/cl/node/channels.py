@@ -120,7 +120,7 @@ class Channels:
         on_alarm: Callable[[str, str, str], None],
     ) -> None:
         self._store, self._signer, self._chain, self._clock = store, signer, chain, clock
-        self._profile, self._policy, self._verify = profile, policy, verify
+        self._profile, self.policy, self._verify = profile, policy, verify
         self._notify, self._on_change, self._on_swap, self._on_alarm = notify, on_change, on_swap, on_alarm
         self._locks: defaultdict[ChannelId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._states: dict[ChannelId, tuple[s.State, int]] = {}
@@ -152,7 +152,7 @@ class Channels:
             self._chain.settled_time(),
             self._profile,
             self._verify,
-            self._policy.least_cheque,
+            self.policy.least_cheque,
         )
 
     def balance(self, channel: ChannelId) -> Balance | None:
@@ -165,7 +165,7 @@ class Channels:
         self, peer: bytes, amount: Lovelace, gift: Lovelace, respond_period: Ms | None
     ) -> ChannelId:
         """Proposes a channel; the seed is reserved first, since the channel's id follows from it."""
-        period = respond_period or self._policy.respond_period
+        period = respond_period or self.policy.respond_period
         if period < self._profile.min_respond_period:  # decision 14
             raise Refused(
                 errors.OPEN_TERMS(
@@ -178,10 +178,10 @@ class Channels:
             raise Refused(
                 errors.OPEN_TERMS(field="gift_lovelace", got=gift.value, allowed=f"0..{amount.value}")
             )
-        seed = await self._chain.pick_seed(amount + self._policy.min_ada)
+        seed = await self._chain.pick_seed(amount + self.policy.min_ada)
         channel = channel_id(seed, 1)
         key = await self._signer.new_channel_key()
-        proposal = s.Proposal(channel, seed, peer, key, amount, gift, period, self._policy.min_ada)
+        proposal = s.Proposal(channel, seed, peer, key, amount, gift, period, self.policy.min_ada)
         await self._chain.watch(channel, key)
         await self._must(channel, i.ProposeOpen(proposal))
         return channel
@@ -333,7 +333,7 @@ class Channels:
                 case session_messages.Error(code, text) | session_messages.Warning(code, text):
                     log.warning("peer.says", peer=node_id.hex(), code=code, text=text[:300])
                 case m.QueryTerms():
-                    terms = self._policy.terms(self._profile)
+                    terms = self.policy.terms(self._profile)
                     await self._reply(node_id, Envelope(terms, channel, envelope.conversation))
                 case _ if isinstance(message, m.ChannelMessage) and channel is not None:
                     await self._channel_message(node_id, channel, message)
@@ -361,7 +361,7 @@ class Channels:
         await self.feed(channel, i.PeerSaid(message))
 
     async def _opened_by_peer(self, node_id: bytes, channel: ChannelId, proposal: m.OpenChannel) -> None:
-        refusal = self._policy.refusal(proposal)
+        refusal = self.policy.refusal(proposal)
         if refusal is None and channel_id(proposal.seed, 1) != channel:
             refusal = errors.OPEN_TERMS(
                 field="seed", got=str(proposal.seed), allowed="the channel id's own seed"

@@ -34,6 +34,7 @@ SELF = define(
 )  # fmt: skip
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, TICK_S = 0.5, 60.0, 2.0
+BOTH_DIALLED_S = 5.0  # two links this close in time were dialled by both ends
 
 
 class Events(Protocol):
@@ -59,6 +60,7 @@ class _Link:
     def __init__(self, connection: Connection, state: session.State, inbound: bool) -> None:
         self.connection, self.state, self.inbound = connection, state, inbound
         self.ready = asyncio.Event()
+        self.since = asyncio.get_running_loop().time()
 
 
 class Peers:
@@ -132,7 +134,8 @@ class Peers:
         task = asyncio.create_task(self._run(connection, inbound=False))
         end = asyncio.get_running_loop().time() + within_s
         while not self.is_connected(node_id):
-            if task.done() or asyncio.get_running_loop().time() > end:
+            lost = task.done() and node_id not in self._links
+            if lost or asyncio.get_running_loop().time() > end:
                 raise Refused(NOT_CONNECTED(field="node_id", got=node_id.hex(), detail="no init from it"))
             await asyncio.sleep(0.01)
         self.keep(node_id, host, port)
@@ -169,6 +172,9 @@ class Peers:
         node_id = connection.remote_node_id
         old = self._links.get(node_id)
         if old is not None:
+            if self._both_dialled(node_id, old, inbound):
+                await connection.close()
+                return
             # the newer connection wins: the older is often a dead one that TCP has not noticed
             await old.connection.close()
         local = session.Local(self._init, initiator=not inbound, timing=self._timing)
@@ -194,6 +200,12 @@ class Peers:
                 del self._links[node_id]
                 if link.ready.is_set():
                     await self._events.peer_disconnected(node_id)
+
+    def _both_dialled(self, node_id: bytes, old: _Link, inbound: bool) -> bool:
+        """Two nodes that dial each other at once would close both links: that of the smaller id's call stays."""
+        young = asyncio.get_running_loop().time() - old.since < BOTH_DIALLED_S
+        ours_is_smaller = self._node_id < node_id
+        return young and old.inbound != inbound and old.inbound != ours_is_smaller
 
     async def _ticks(self, link: _Link) -> None:
         while True:
