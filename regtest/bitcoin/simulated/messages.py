@@ -8,7 +8,8 @@ from gateway.bolt import bolt11
 from gateway.bolt.invoice import Description
 from gateway.btc.stubs import lightning_pb2 as pb
 from gateway.errors import Rejection
-from regtest.bitcoin.simulated.network import LndError, Network
+from regtest.bitcoin.simulated.ledger import LndError
+from regtest.bitcoin.simulated.network import Network
 from regtest.bitcoin.simulated.state import SUCCEEDED, Attempt, Channel, Invoice, Payment
 
 

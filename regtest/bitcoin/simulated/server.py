@@ -1,4 +1,4 @@
-"""One node's gRPC server: TLS, macaroons, the wallet's lock, and LND's order of refusals (rpcperms/interceptor.go)."""
+"""One node's gRPC server: TLS, macaroons, the wallet's lock, and LND's order of refusals (its rpcperms)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lndgrpc.compiled import walletunlocker_pb2, walletunlocker_pb2_grpc
 
 from gateway.btc import stubs
 from regtest.bitcoin.simulated import macaroon, services
-from regtest.bitcoin.simulated.network import LndError
+from regtest.bitcoin.simulated.ledger import LndError
 from regtest.bitcoin.simulated.world import World, now_ms
 
 WALLET_LOCKED = "wallet locked, unlock it to enable full RPC access"

@@ -11,7 +11,8 @@ import grpc.aio
 
 from gateway.btc import stubs
 from regtest.bitcoin.simulated import messages
-from regtest.bitcoin.simulated.network import LndError, Request
+from regtest.bitcoin.simulated.ledger import LndError
+from regtest.bitcoin.simulated.network import Request
 from regtest.bitcoin.simulated.world import World, now_ms
 
 pb = stubs.lightning_pb2
@@ -85,7 +86,6 @@ class Lightning(Service, stubs.lightning_pb2_grpc.LightningServicer):  # type: i
                 expiry_s=request.expiry,
                 cltv=request.cltv_expiry,
                 preimage=request.r_preimage,
-                private=request.private,
             )
         return pb.AddInvoiceResponse(
             r_hash=bytes.fromhex(row.hash),
@@ -159,7 +159,6 @@ class Invoices(Service, stubs.invoices_pb2_grpc.InvoicesServicer):  # type: igno
                 expiry_s=request.expiry,
                 cltv=request.cltv_expiry,
                 hold_hash=request.hash,
-                private=request.private,
             )
         return invoices_pb2.AddHoldInvoiceResp(
             payment_request=row.payment_request,

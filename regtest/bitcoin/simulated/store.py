@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from regtest.bitcoin.simulated.network import Rows
+from regtest.bitcoin.simulated.ledger import Rows
 from regtest.bitcoin.simulated.state import Block, Channel, Node, Row, load_invoice, load_payment
 
 

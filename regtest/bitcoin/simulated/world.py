@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from regtest.bitcoin.simulated import messages
-from regtest.bitcoin.simulated.network import Network, Rows
+from regtest.bitcoin.simulated.ledger import Rows
+from regtest.bitcoin.simulated.network import Network
 from regtest.bitcoin.simulated.state import Block, Invoice, Payment
 from regtest.bitcoin.simulated.store import Store
 
