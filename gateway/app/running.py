@@ -26,12 +26,14 @@ from gateway.cl.chain.clock import ChainClock, SystemClock
 from gateway.cl.chain.kupo import Kupo
 from gateway.cl.chain.ogmios import Ogmios
 from gateway.cl.chain.ogmios_kupo import OgmiosKupo
+from gateway.cl.channel import state as c
 from gateway.cl.data.blueprint import load_blueprint
-from gateway.cl.data.types import ChannelId
+from gateway.cl.data.types import ChannelId, OutputRef
 from gateway.cl.l1.evaluate import AikenEvaluator
 from gateway.cl.l1.protocol import OUTPUT_OVERHEAD
 from gateway.cl.l1.sizing import channel_min_ada, worst_bytes
 from gateway.cl.net.tcp import TcpTransport
+from gateway.cl.node import chain_service, wallet
 from gateway.cl.node import codecs as channel_codecs
 from gateway.cl.node.chain_service import ChainService
 from gateway.cl.node.channels import KIND, Channels, OpenPolicy
@@ -41,7 +43,7 @@ from gateway.cl.signer.guard import FileGuard
 from gateway.cl.signer.keystore import Keystore
 from gateway.cl.signer.verify import verify
 from gateway.cl.wire import session_messages
-from gateway.config import Settings
+from gateway.config import INVALID, Settings
 from gateway.errors import Refused
 from gateway.store.codec import Codecs
 from gateway.store.dispatcher import Dispatcher
@@ -80,6 +82,8 @@ class Running:
         """Raises `Refused` for what a person must put right (store.*, cl.keystore.*, cl.net.*)."""
         codecs = Codecs()
         channel_codecs.register(codecs)
+        chain_service.register(codecs)
+        wallet.register(codecs)
         swap_codecs.register(codecs)
         self.database = self.directory / DATABASE
         url = self.settings.database_url or f"sqlite:///{self.database}"
@@ -103,6 +107,7 @@ class Running:
         self.chain = ChainService(
             store, self.provider, self.signer, self.clock, profile, blueprint, AikenEvaluator(), verify,
             wallet_address=self.wallet_address, on_channel=self._on_channel, on_block=self._on_block,
+            held_seeds=self._held_seeds, reference_script=_reference(settings.cardano.reference_script),
         )  # fmt: skip
         self.channels = Channels(
             store, self.signer, self.chain, self.clock, profile, self._policy(), verify,
@@ -164,8 +169,8 @@ class Running:
         for machine in (self.client, self.engine):
             if machine is not None:
                 await machine.runner.start()
-        await self.chain.start()
         await self.channels.start(self.peers)
+        await self.chain.start()
         host, port = await self.peers.start(self.settings.listen_host, self.settings.listen_port)
         self.listen = f"{host}:{port}"
         async with self.store.read() as tx:
@@ -254,6 +259,19 @@ class Running:
     async def _on_block(self) -> None:
         await self.channels.on_block()
 
+    def _held_seeds(self) -> frozenset[OutputRef]:
+        """Outputs that an opening under way will spend: nothing else may."""
+        found = set()
+        for state in self.channels.states().values():
+            match state:
+                case c.Proposing(proposal):
+                    found.add(proposal.seed)
+                case c.Funding(agreement) if agreement.local_is_opener:
+                    found.add(agreement.seed)
+                case _:
+                    pass
+        return frozenset(found)
+
     async def _perform(self, item: OutboxItem) -> None:
         if item.kind == KIND:
             await self.channels.deliver(item)
@@ -278,6 +296,19 @@ class Running:
         self.bus.publish(
             {"kind": kind, "id": entity, "event": event, "state": state, "at_ms": self.clock.now().value}
         )
+
+
+def _reference(text: str) -> OutputRef | None:
+    """tx_id#index; raises config.invalid."""
+    if not text:
+        return None
+    tx_id, _, index = text.partition("#")
+    try:
+        return OutputRef(bytes.fromhex(tx_id), int(index))
+    except ValueError as error:
+        raise Refused(
+            INVALID(field="cardano.reference_script", got=text[:80], allowed="tx_id#index")
+        ) from error
 
 
 def _lane(item: OutboxItem) -> tuple[str, str, str]:

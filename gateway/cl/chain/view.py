@@ -150,6 +150,10 @@ class View:
     def newest(self) -> KeptPoint | None:
         return self._points[-1] if self._points else None
 
+    def at_depth(self, depth: int) -> KeptPoint | None:
+        """The block that lies `depth` deep (1: the newest), if it is kept."""
+        return self._points[-depth] if 0 < depth <= len(self._points) else None
+
     @property
     def channels(self) -> tuple[ChannelCreated, ...]:
         """The unspent channel outputs on the chain that was followed."""

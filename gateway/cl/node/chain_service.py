@@ -1,0 +1,473 @@
+"""R4. The node's face to Cardano L1: follows it, tells channels what it shows, builds and sends their steps.
+
+A block is committed first, then told: SecretsSeen, OutputSeen and TokenBurnt of a block before the tick that
+its time allows. What was not told because of a crash or a full disk is told again, since a story is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from gateway.cl.chain.clock import ChainClock, SystemClock
+from gateway.cl.chain.eras import time_of
+from gateway.cl.chain.follower import Follower
+from gateway.cl.chain.ogmios_kupo import OgmiosKupo
+from gateway.cl.chain.points import SECURITY_BLOCKS
+from gateway.cl.chain.view import (
+    Back,
+    ChannelCreated,
+    ChannelSpent,
+    Forward,
+    KeptPoint,
+    Located,
+    Step,
+    TxSeen,
+    View,
+)
+from gateway.cl.channel import inputs as i
+from gateway.cl.channel import settle
+from gateway.cl.channel import state as s
+from gateway.cl.data import types as t
+from gateway.cl.data.blueprint import Blueprint
+from gateway.cl.data.books import Verify
+from gateway.cl.l1.body import script_of
+from gateway.cl.l1.build import build
+from gateway.cl.l1.errors import BAD_INTENT, NO_FUNDS, NOTHING, TOO_EARLY
+from gateway.cl.l1.intents import BuiltTx, Intent, OpenChannel, Pay, PublishScript, StepChannel
+from gateway.cl.l1.parse import AgreedTerms, ChannelOutput, parse_output
+from gateway.cl.l1.validity import choose_window
+from gateway.cl.l1.view import ChainView
+from gateway.cl.node import track
+from gateway.cl.node.wallet import OwnTransactions, OwnTx
+from gateway.cl.ports import Evaluator, Point, Signer, Utxo
+from gateway.errors import Refused, Rejection
+from gateway.profile import NetworkProfile
+from gateway.store.codec import Codecs
+from gateway.store.records import ChainPoint
+from gateway.store.store import Store
+from gateway.units import Lovelace, PosixMs, Slot
+
+log = structlog.get_logger("gateway.chain")
+
+PICK_HOLDS_S = 60.0  # a seed that was picked and not proposed is free again
+AGAIN_S = 2.0
+OnChannel = Callable[[t.ChannelId, i.Input], Awaitable[None]]
+
+
+def register(codecs: Codecs) -> None:
+    codecs.register_all("chain", ChannelCreated, ChannelSpent, TxSeen)
+
+
+class ChainService:
+    """Implements channels.Chain. `held_seeds` names outputs that openings under way will spend."""
+
+    def __init__(
+        self,
+        store: Store,
+        provider: OgmiosKupo,
+        signer: Signer,
+        clock: SystemClock | ChainClock,
+        profile: NetworkProfile,
+        blueprint: Blueprint,
+        evaluator: Evaluator,
+        verify: Verify,
+        *,
+        wallet_address: str,
+        on_channel: OnChannel,
+        on_block: Callable[[], Awaitable[None]],
+        held_seeds: Callable[[], frozenset[t.OutputRef]] = frozenset,
+        reference_script: t.OutputRef | None = None,
+    ) -> None:
+        self._store, self._provider, self._signer, self._clock = store, provider, signer, clock
+        self._profile, self._blueprint = profile, blueprint
+        self._evaluator, self._verify = evaluator, verify
+        self._address, self._on_channel, self._on_block = wallet_address, on_channel, on_block
+        self._held_seeds, self._reference = held_seeds, reference_script
+        self._own = OwnTransactions(store, provider)
+        self._keys: dict[t.ChannelId, t.VerificationKey] = {}
+        self._located: defaultdict[t.ChannelId, list[Located]] = defaultdict(list)
+        self._stories: dict[t.ChannelId, track.Story] = {}
+        self._untold: set[t.ChannelId] = set()
+        self._picked: dict[t.OutputRef, float] = {}
+        self._telling, self._building = asyncio.Lock(), asyncio.Lock()
+        self._trouble: Rejection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._view = self._new_view()
+
+    def _new_view(self) -> View:
+        return View(self._blueprint.hash, addresses=(self._address,), depths=(self._profile.safe_depth,))
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Goes on where the store stopped; the provider may be away. Channels must be watched before:
+        what a block shows of a channel that nobody watches is not kept."""
+        await self._restore()
+        newest = self._view.newest
+        if newest is not None:
+            self._clock.observe(newest.time_ms)
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _restore(self) -> None:
+        view = self._new_view()
+        async with self._store.read() as tx:
+            points = [
+                KeptPoint(Point(Slot(p.slot), p.block_hash), p.height, PosixMs(p.time_ms))
+                for p in reversed(await tx.chain.points(SECURITY_BLOCKS))
+            ]
+            rows = await tx.chain.observations()
+        by_slot = {kept.point.slot.value: kept for kept in points}
+        old = KeptPoint(Point(Slot(0), b""), -1, PosixMs(0))  # older than k: never taken back
+        located = []
+        for row in rows:
+            kept = by_slot.get(row.slot, old)
+            located.append(Located(self._store.codecs.decode(row.payload), kept.point, kept.height))
+        view.restore(points, located)
+        self._view = view
+        self._located.clear()
+        for one in located:
+            self._note(one)
+        self._stories.clear()
+        self._untold |= set(self._keys)
+        await self._own.load(view)
+        for one in view.recent:
+            if isinstance(one.observation, TxSeen) and view.depth(one) >= self._profile.safe_depth:
+                await self._own.end(one.observation.tx_id, "deep")
+
+    async def _follow(self) -> None:
+        """Never ends: what no retry of the follower cures is said aloud, and tried again from the store."""
+        while True:
+            try:
+                if self._view.newest is None:
+                    await self._begin()
+                follower = Follower(
+                    self._provider, self._view, on_trouble=self._in_trouble, observe_time=self._clock.observe
+                )
+                async for step in follower.steps():
+                    await self._take(step)
+            except Refused as refused:
+                self._in_trouble(refused.rejection)
+            except Exception as error:  # a bug in one step must not leave the node blind for good
+                log.exception("chain.bug", why=str(error)[:300])
+            await asyncio.sleep(AGAIN_S)
+            with suppress(Refused):
+                await self._restore()
+
+    async def _begin(self) -> None:
+        """A new node on a long chain begins at its tip: it has no channel that could be older."""
+        tip = await self._provider.tip()
+        if tip.height <= SECURITY_BLOCKS:
+            return
+        params = await self._provider.params()
+        moment = time_of(params.eras, tip.point.slot)
+        async with self._store.transaction("chain.begin") as tx:
+            await tx.chain.forward(
+                ChainPoint(tip.point.slot.value, tip.point.block_hash, tip.height, moment.value)
+            )
+        await self._restore()
+
+    def _in_trouble(self, rejection: Rejection) -> None:
+        if self._trouble is None or self._trouble.code != rejection.code:
+            log.warning("chain.trouble", code=rejection.code, why=str(rejection)[:300])
+        self._trouble = rejection
+
+    # -- blocks ---------------------------------------------------------------------------------
+
+    async def _take(self, step: Step) -> None:
+        async with self._telling:
+            await self._commit(step)
+            match step:
+                case Forward(at, tip, seen, deep):
+                    self._trouble = None
+                    await self._forward(seen)
+                    for one in deep:
+                        if isinstance(one.located.observation, TxSeen):
+                            await self._own.end(one.located.observation.tx_id, "deep")
+                    await self._own.drop_expired(self.settled_time())
+                    at_tip = at.height >= tip.height - 1
+                case Back(_, _, taken):
+                    self._back(taken)
+                    at_tip = False
+            await self._tell_all()
+        if at_tip:
+            await self._on_block()
+
+    async def _commit(self, step: Step) -> None:
+        async with self._store.transaction("chain.block") as tx:
+            match step:
+                case Forward(at, _, seen, _):
+                    point = ChainPoint(at.point.slot.value, at.point.block_hash, at.height, at.time_ms.value)
+                    rows = [
+                        (type(o.observation).__name__, _key(o), self._store.codecs.encode(o.observation))
+                        for o in seen
+                        if self._is_ours(o)
+                    ]
+                    await tx.chain.forward(point, rows)
+                case Back(to):
+                    await tx.chain.back_to(None if to is None else to.slot.value)
+
+    def _is_ours(self, located: Located) -> bool:
+        """Strangers' channels are many: their outputs are not kept."""
+        match located.observation:
+            case ChannelCreated(channel) | ChannelSpent(channel):
+                return channel in self._keys
+            case _:
+                return True
+
+    async def _forward(self, seen: tuple[Located, ...]) -> None:
+        for located in seen:
+            match located.observation:
+                case TxSeen(tx_id, valid):
+                    self._own.seen(tx_id)
+                    if not valid:
+                        log.error("tx.failed", tx_id=tx_id.hex())
+                        await self._own.end(tx_id, "failed")
+                case _:
+                    self._note(located)
+
+    def _note(self, located: Located) -> None:
+        match located.observation:
+            case ChannelCreated(channel) | ChannelSpent(channel):
+                self._located[channel].append(located)
+                self._stories.pop(channel, None)
+                self._untold.add(channel)
+
+    def _back(self, taken: tuple[Located, ...]) -> None:
+        for located in taken:
+            match located.observation:
+                case TxSeen(tx_id):
+                    self._own.taken_back(tx_id)
+                case ChannelCreated(channel) | ChannelSpent(channel):
+                    if located in self._located[channel]:
+                        self._located[channel].remove(located)
+                    self._stories.pop(channel, None)
+                    self._untold.add(channel)
+
+    def _story(self, channel: t.ChannelId) -> track.Story:
+        story = self._stories.get(channel)
+        if story is None:
+            story = track.fold(self._located[channel], self._keys[channel], self._blueprint.hash)
+            self._stories[channel] = story
+        return story
+
+    async def _tell_all(self) -> None:
+        newest = self._view.newest
+        if newest is None:
+            return
+        for channel in list(self._keys):
+            depth = newest.height - self._story(channel).since + 1
+            if channel in self._untold or depth <= self._profile.safe_depth:
+                await self._tell(channel, depth)
+
+    async def _tell(self, channel: t.ChannelId, depth: int) -> None:
+        story = self._story(channel)
+        told: list[i.Input] = []
+        if story.secrets:
+            told.append(i.SecretsSeen(story.secrets))
+        if story.ended_by is not None:
+            told.append(i.TokenBurnt(story.ended_by, story.paid_held, depth))
+        elif story.output is not None:
+            told.append(i.OutputSeen(story.output, depth))
+        try:
+            for one in told:
+                await self._on_channel(channel, one)
+        except Refused as refused:  # the next block tells it again
+            log.error("chain.untold", channel=channel.hex(), code=refused.rejection.code)
+            return
+        self._untold.discard(channel)
+
+    # -- what channels ask (channels.Chain) -----------------------------------------------------
+
+    async def watch(self, channel: t.ChannelId, our_key: t.VerificationKey) -> None:
+        async with self._telling:
+            self._keys[channel] = our_key
+            self._stories.pop(channel, None)
+            self._untold.add(channel)
+
+    def settled_time(self) -> PosixMs:
+        """The time of the block at safe depth; 0 while there is none."""
+        deep = self._view.at_depth(self._profile.safe_depth)
+        return PosixMs(0) if deep is None else deep.time_ms
+
+    async def pick_seed(self, amount: Lovelace) -> t.OutputRef:
+        """An output of the wallet for an opening; raises cl.l1.no_funds with what is free."""
+        async with self._building:
+            view = await self._frozen()
+            free = [u for u in view.wallet if u.ref not in view.reserved and u.script_ref_cbor is None]
+            have = sum((u.lovelace for u in free), Lovelace(0))
+            if have <= amount:
+                raise Refused(NO_FUNDS(field="lovelace", got=have, allowed=f"more than {amount.value}"))
+            seed = max(free, key=lambda u: u.lovelace.value).ref
+            self._picked[seed] = asyncio.get_running_loop().time() + PICK_HOLDS_S
+            return seed
+
+    async def publish_opening(self, agreement: s.Agreement) -> bytes:
+        """Idempotent: the channel's id follows from the seed, so two openings of one channel cannot both be."""
+        channel = agreement.channel
+        purpose = f"open {channel.hex()}"
+        made = self._on_chain(channel)
+        if made is not None:
+            return made.ref.tx_id
+        async with self._building:
+            known = self._own.on_the_way(self._clock.now(), purpose=purpose)
+            if known is not None:
+                return known.tx_id
+            terms = AgreedTerms(
+                channel, agreement.opener_key, agreement.other_key, agreement.amount, agreement.gift,
+                agreement.min_ada, 0, agreement.respond_period,
+            )  # fmt: skip
+            view = await self._frozen()
+            view = replace(view, reserved=view.reserved - {agreement.seed})
+            return await self._send(view, (OpenChannel(terms, agreement.seed),), purpose, channel)
+
+    async def perform(self, intent: settle.Intent) -> bytes | None:
+        """The step on the output as it is now; None when it is under way, too early, or the output has moved."""
+        async with self._building:
+            if self._own.on_the_way(self._clock.now(), spends=intent.output) is not None:
+                return None
+            output = self._on_chain(intent.channel)
+            if output is None or output.ref != intent.output:
+                return None
+            view = await self._frozen()
+            step = StepChannel(output, intent.step, self._keys[intent.channel])
+            before = () if intent.usable_until is None else (intent.usable_until,)
+            purpose = f"{type(intent.step).__name__} {intent.channel.hex()}"
+            try:
+                return await self._send(
+                    view, (step,), purpose, intent.channel, use_before=before, not_before=intent.not_before
+                )
+            except Refused as refused:
+                if refused.rejection.spec in (TOO_EARLY, NOTHING):
+                    return None
+                raise
+
+    async def add_funds(self, channel: t.ChannelId, lovelace: Lovelace) -> bytes:
+        """Ours on top (step add); raises cl.l1.bad_intent while another step of the channel is under way."""
+        async with self._building:
+            output = self._on_chain(channel)
+            if output is None or not isinstance(output.datum.stage, t.Opened):
+                raise Refused(BAD_INTENT(field="channel", got=channel.hex(), allowed="an open channel"))
+            if self._own.on_the_way(self._clock.now(), spends=output.ref) is not None:
+                raise Refused(BAD_INTENT(field="channel", got="a step is under way", allowed="none"))
+            key = self._keys[channel]
+            step = StepChannel(output, t.Add(output.datum.keys[0] == key), key, lovelace)
+            return await self._send(await self._frozen(), (step,), f"Add {channel.hex()}", channel)
+
+    def _on_chain(self, channel: t.ChannelId) -> ChannelOutput | None:
+        for created in self._view.channels:
+            if created.channel == channel:
+                parsed = parse_output(created.utxo, self._blueprint.hash)
+                return parsed if isinstance(parsed, ChannelOutput) else None
+        return None
+
+    # -- the wallet -----------------------------------------------------------------------------
+
+    async def send(self, address: str, lovelace: Lovelace) -> bytes:
+        async with self._building:
+            return await self._send(await self._frozen(), (Pay(address, lovelace),), "send", None)
+
+    async def utxos(self) -> tuple[tuple[Utxo, bool], ...]:
+        """The wallet's outputs, and whether each is reserved."""
+        found = await self._provider.utxos_at(self._address)
+        reserved = self._reserved()
+        return tuple((utxo, utxo.ref in reserved or utxo.script_ref_cbor is not None) for utxo in found)
+
+    async def ensure_reference_script(self) -> None:
+        """Publishes the validator once: every later transaction is smaller by its size."""
+        async with self._building:
+            view = await self._frozen()
+            if view.script_utxo is None and self._own.on_the_way(view.now, purpose="publish") is None:
+                await self._send(view, (PublishScript(),), "publish", None)
+
+    async def rebroadcast(self) -> None:
+        await self._own.rebroadcast(self._clock.now())
+
+    def health(self) -> dict[str, Any]:
+        newest = self._view.newest
+        trouble = self._trouble
+        return {
+            "ok": trouble is None and newest is not None,
+            "detail": "" if trouble is None else f"{trouble.code}: {trouble}",
+            "height": 0 if newest is None else newest.height,
+            "slot": 0 if newest is None else newest.point.slot.value,
+            "time_ms": 0 if newest is None else newest.time_ms.value,
+        }
+
+    # -- building -------------------------------------------------------------------------------
+
+    def _reserved(self) -> frozenset[t.OutputRef]:
+        now = asyncio.get_running_loop().time()
+        self._picked = {ref: until for ref, until in self._picked.items() if until > now}
+        return self._own.spent() | self._held_seeds() | frozenset(self._picked)
+
+    async def _frozen(self) -> ChainView:
+        """The chain as the provider has it now. Raises cl.chain.*."""
+        tip, params = await self._provider.tip(), await self._provider.params()
+        wallet = await self._provider.utxos_at(self._address)
+        return ChainView(
+            tip=tip,
+            now=self._clock.now(),
+            params=params,
+            blueprint=self._blueprint,
+            wallet_address=self._address,
+            wallet=wallet,
+            script_utxo=await self._script_utxo(wallet),
+            reserved=self._reserved(),
+        )
+
+    async def _script_utxo(self, wallet: tuple[Utxo, ...]) -> Utxo | None:
+        published = wallet
+        if self._reference is not None:
+            published = (*await self._provider.utxos_by_ref((self._reference,)), *wallet)
+        for utxo in published:
+            held = utxo.script_ref_cbor
+            if held is not None and script_of(held) == (3, self._blueprint.script):
+                return utxo
+        return None
+
+    async def _send(
+        self,
+        view: ChainView,
+        intents: tuple[Intent, ...],
+        purpose: str,
+        channel: t.ChannelId | None,
+        *,
+        use_before: tuple[PosixMs, ...] = (),
+        not_before: PosixMs | None = None,
+    ) -> bytes:
+        """Under `_building`: window, build, sign, store, submit. Raises the first refusal."""
+        window = choose_window(
+            view.params, view.tip, view.now, self._profile, use_before=use_before, not_before=not_before
+        )
+        if isinstance(window, Rejection):
+            raise Refused(window)
+        # the evaluator runs scripts for some milliseconds: not on the loop
+        built = await asyncio.to_thread(build, view, intents, window, self._evaluator, self._verify)
+        if not isinstance(built, BuiltTx):
+            raise Refused(built)
+        signed = await self._signer.sign_transaction(built.required_keys, built.tx_cbor)
+        log.info("tx.built", purpose=purpose, fee=built.fee.value, mem=built.mem, steps=built.steps)
+        own = OwnTx(built.tx_id, purpose, channel, signed, built.spent, window.ub)
+        await self._own.send(own, self._view)
+        return built.tx_id
+
+
+def _key(located: Located) -> bytes:
+    match located.observation:
+        case ChannelCreated(channel) | ChannelSpent(channel):
+            return channel.raw
+        case TxSeen(tx_id):
+            return tx_id
