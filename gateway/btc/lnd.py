@@ -7,6 +7,7 @@ unknown: a lost stream, a deadline, a status or reason that we do not know are a
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,7 @@ class Lnd:
         self._monotonic = monotonic
         # an earlier process may have sent anything just before it died: its connection ended by now
         self._send_ended: dict[Hashlock, float] = {}
+        self._sending: Counter[Hashlock] = Counter()
         self._born = monotonic()
 
     async def close(self) -> None:
@@ -136,6 +138,7 @@ class Lnd:
             no_inflight_updates=False,
             allow_self_payment=False,
         )
+        self._sending[request.hashlock] += 1
         try:
             stream = self._router.SendPaymentV2(message, timeout=request.timeout_s + _SLACK_S)
             return await self._last_word(stream, request.hashlock)
@@ -147,11 +150,22 @@ class Lnd:
                 return await self._refused(request.hashlock, error)
             return p.PaymentUnknown(f"{error.code().name}: {(error.details() or '')[:200]}")
         finally:
-            self._send_ended[request.hashlock] = self._monotonic()
+            self._sent(request.hashlock)
+
+    def _sent(self, hashlock: Hashlock) -> None:
+        """Notes when the sender of a hash ended; forgets those whose end is too long ago to make a difference."""
+        now = self._monotonic()
+        self._sending -= Counter((hashlock,))
+        old = now - self._options.never_sent_after_s
+        self._send_ended = {h: ended for h, ended in self._send_ended.items() if ended > old}
+        self._send_ended[hashlock] = now
 
     async def _refused(self, hashlock: Hashlock, error: grpc.aio.AioRpcError) -> p.PaymentResult:
         """LND's own word that it did not start; still only its record counts, and it must have none."""
-        looked = await self._record(hashlock)
+        try:
+            looked = await self._record(hashlock)
+        except grpc.aio.AioRpcError as lost:
+            return p.PaymentUnknown(f"{lost.code().name}: {(lost.details() or '')[:200]}")
         if looked is None:
             return p.PaymentFailed("error", f"LND refused before sending: {(error.details() or '')[:200]}")
         return looked
@@ -172,6 +186,8 @@ class Lnd:
             return p.PaymentUnknown(f"{error.code().name}: {(error.details() or '')[:200]}")
         if found is not None:
             return found
+        if hashlock in self._sending:  # the request may still be on its way
+            return p.PaymentUnknown("LND has no record yet; it is being sent")
         since = self._monotonic() - self._send_ended.get(hashlock, self._born)
         if since < self._options.never_sent_after_s:
             return p.PaymentUnknown(f"LND has no record yet; the sender ended {since:.0f} s ago")
@@ -227,19 +243,21 @@ class Lnd:
         try:
             return await self._invoices.LookupInvoiceV2(request, timeout=CALL_S)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND or "unable to locate invoice" in (
-                error.details() or ""
-            ):
+            if _no_invoice(error):
                 return None
             raise Refused(await self._rpc.meaning(error, "LookupInvoiceV2")) from error
 
     async def watch_invoice(self, hashlock: Hashlock) -> AsyncIterator[p.InvoiceState]:
-        """A hint: yields what LND streams; raises Refused when the stream is lost."""
+        """A hint: yields what LND streams, up to a final state; raises Refused when the stream is lost."""
         request = stubs.invoices_pb2.SubscribeSingleInvoiceRequest(r_hash=hashlock.raw)
         stream = self._invoices.SubscribeSingleInvoice(request)
         try:
             async for invoice in stream:
-                yield _read_invoice(invoice)
+                state = _read_invoice(invoice)
+                yield state
+                if isinstance(state, (p.InvoiceSettled, p.InvoiceCancelled)):
+                    return
+            raise Refused(errors.STREAM_ENDED(field="SubscribeSingleInvoice"))
         except grpc.aio.AioRpcError as error:
             raise Refused(await self._rpc.meaning(error, "SubscribeSingleInvoice")) from error
         finally:
@@ -258,9 +276,7 @@ class Lnd:
         try:
             await self._invoices.CancelInvoice(request, timeout=CALL_S)
         except grpc.aio.AioRpcError as error:
-            text = error.details() or ""
-            gone = error.code() is grpc.StatusCode.NOT_FOUND or "unable to locate invoice" in text
-            if not gone and "already canceled" not in text:
+            if not _no_invoice(error) and "already canceled" not in (error.details() or ""):
                 raise Refused(await self._invoice_error(error, "CancelInvoice")) from error
 
     async def _invoice_error(self, error: grpc.aio.AioRpcError, what: str) -> Any:
@@ -274,14 +290,23 @@ class Lnd:
     # -- blocks ---------------------------------------------------------------------------------
 
     async def watch_blocks(self) -> AsyncIterator[p.BlockEpoch]:
+        """The tip, then every block that joins the best chain (heights repeat after a reorganisation)."""
         stream = self._notifier.RegisterBlockEpochNtfn(stubs.chainnotifier_pb2.BlockEpoch())
         try:
             async for epoch in stream:
                 yield p.BlockEpoch(BlockHeight(int(epoch.height)), bytes(epoch.hash))
+            raise Refused(errors.STREAM_ENDED(field="RegisterBlockEpochNtfn"))
         except grpc.aio.AioRpcError as error:
             raise Refused(await self._rpc.meaning(error, "RegisterBlockEpochNtfn")) from error
         finally:
             stream.cancel()
+
+
+def _no_invoice(error: grpc.aio.AioRpcError) -> bool:
+    """A node that never made an invoice says so in other words, and with another code (LND invoices/errors.go)."""
+    text = error.details() or ""
+    never = "unable to locate invoice" in text or "there are no existing invoices" in text
+    return never or error.code() is grpc.StatusCode.NOT_FOUND
 
 
 def _refused_before_sending(text: str) -> bool:
@@ -291,7 +316,7 @@ def _refused_before_sending(text: str) -> bool:
         "invoice not for current",
         "self-payments not allowed",
         "cltv limit",
-        "invoice is expired",
+        "exceeds max allowed",
     )
     return any(part in text for part in known)
 

@@ -66,19 +66,22 @@ class LndChannel:
         """LND answers everything with UNKNOWN or UNAVAILABLE while locked: its State service tells which it is."""
         code, text = error.code(), (error.details() or "")[:300]
         lowered = text.lower()
-        if "certificate" in lowered or "handshake" in lowered or "ssl" in lowered:
+        if code is grpc.StatusCode.UNAVAILABLE and "certificate" in lowered:
+            # not every failed handshake: a node that stops or starts breaks handshakes too
             return errors.CERTIFICATE(field="tls_cert", detail=text)
-        if "macaroon" in lowered or "verification failed" in lowered or code in _REFUSED:
+        if code in _REFUSED or any(words in lowered for words in _MACAROON_WORDS):
             return errors.MACAROON(field="macaroon", detail=text)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.TIMEOUT(field=what, detail=text)
-        if code in _MAYBE_LOCKED and (
-            "wallet" in lowered or "rpc" in lowered or "unknown service" in lowered
-        ):
+        if code in _MAYBE_LOCKED and any(words in lowered for words in _WALLET_WORDS):
             state = await self._wallet_state()
             if state is not None:
                 return state
-        if code is grpc.StatusCode.UNAVAILABLE:
+            if "wallet locked" in lowered:  # and unlocked since, or too busy to say
+                return errors.STARTING(field="wallet", detail=text)
+        if "process of starting" in lowered:
+            return errors.STARTING(field=what, detail=text)
+        if code is grpc.StatusCode.UNAVAILABLE or "shutting down" in lowered:
             return errors.UNAVAILABLE(field=self.target, detail=text)
         return errors.MALFORMED(field=what, got=code.name, detail=text)
 
@@ -95,6 +98,9 @@ class LndChannel:
         return None
 
 
+# LND has no code for it: macaroon.v2, macaroon-bakery.v2 and LND's macaroons/service.go answer UNKNOWN
+_MACAROON_WORDS = ("macaroon", "verification failed", "permission denied", "encoding/hex")
+_WALLET_WORDS = ("wallet", "rpc", "unknown service")
 _REFUSED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 _MAYBE_LOCKED = (
     grpc.StatusCode.UNKNOWN,

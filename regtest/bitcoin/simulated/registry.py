@@ -37,6 +37,8 @@ DETAILS = "INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS"
 class Registry(Ledger):
     def find_invoice(self, name: str, payment_hash: bytes) -> Invoice:
         found = self.rows.invoices.get(f"{name}/{payment_hash.hex()}")
+        if found is None and not any(i.node == name for i in self.rows.invoices.values()):
+            raise LndError("there are no existing invoices")  # LND says so until the first one is made
         if found is None:
             raise LndError("unable to locate invoice", "NOT_FOUND")
         return found

@@ -38,6 +38,7 @@ class NodeFiles:
         self.root = hashlib.sha256(b"macaroon root of " + str(directory).encode()).digest()
         if not self.tls_cert.exists():
             self._certificate()
+        self.tls_cert_pem = self.tls_cert.read_bytes()
         self.macaroon.write_bytes(macaroon.mint(self.root, macaroon.WRITE))
         self.weak_macaroon.write_bytes(macaroon.mint(self.root, macaroon.READ))
 
@@ -150,7 +151,7 @@ class NodeServer:
             register(kind(self._world, self.name, p2p), server)
         stubs.stateservice_pb2_grpc.add_StateServicer_to_server(_State(self), server)
         walletunlocker_pb2_grpc.add_WalletUnlockerServicer_to_server(_Unlocker(self), server)
-        pair = (self.files.tls_key.read_bytes(), self.files.tls_cert.read_bytes())
+        pair = (self.files.tls_key.read_bytes(), self.files.tls_cert_pem)
         self.port = server.add_secure_port(f"127.0.0.1:{self.port}", grpc.ssl_server_credentials((pair,)))
         await server.start()
         self._server = server
