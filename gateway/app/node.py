@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import structlog
 
+from gateway import __version__
 from gateway.api import errors as api_errors
 from gateway.api import models as m
 from gateway.app import logs, views
@@ -88,7 +88,7 @@ class GatewayNode:
         state: Literal["locked", "running", "draining"] = "running"
         state = "draining" if self._draining else "locked" if self._running is None else state
         status = m.Status(
-            version=version("cl-gateway"),
+            version=__version__,
             network=self._settings.network,
             alias=self._settings.alias,
             state=state,

@@ -145,7 +145,10 @@ class Runner:
         """One committed effect, from the dispatcher; at least once."""
         redelivered = item.id <= self._before or item.id in self._delivered
         self._delivered.add(item.id)
-        await self._perform(Key.parse(item.kind, item.entity_id), item.effect, redelivered)
+        key = Key.parse(item.kind, item.entity_id)
+        async with self._locks[key]:
+            pass  # the commit that filed it tells memory before it lets go: perform on nothing older
+        await self._perform(key, item.effect, redelivered)
 
     async def state_of(self, key: Key) -> Any:
         async with self._store.read() as tx:

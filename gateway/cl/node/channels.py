@@ -251,7 +251,10 @@ class Channels:
 
     async def deliver(self, item: OutboxItem) -> None:
         """One committed effect, from the dispatcher; at least once."""
-        await self.perform(ChannelId(bytes.fromhex(item.entity_id)), item.effect)
+        channel = ChannelId(bytes.fromhex(item.entity_id))
+        async with self._locks[channel]:
+            pass  # the commit that filed it tells memory before it lets go: perform on nothing older
+        await self.perform(channel, item.effect)
 
     async def perform(self, channel: ChannelId, effect: f.Effect) -> None:
         match effect:
