@@ -32,7 +32,7 @@ class SimulatedBitcoin:
     """Implements regtest.process.Bitcoin. What happened survives `stop`, and a kill, in DIRECTORY/network.sqlite."""
 
     def __init__(self, directory: Path, options: SimulationOptions | None = None) -> None:
-        self._directory = directory
+        self._directory = directory.resolve()  # paths in `describe` hold anywhere
         self._options = options or SimulationOptions()
         self._world: World | None = None
         self.nodes: dict[str, NodeServer] = {}

@@ -62,11 +62,10 @@ class Network(Registry):
     # -- blocks ----------------------------------------------------------------------------------
 
     def mine(self, blocks: int, span_ms: int, now_ms: int) -> None:
+        """Header times spread over `span_ms` from the tip's, but never end in the past: the network may have slept."""
+        start = max(self.rows.blocks[-1].time_ms, now_ms - span_ms)
         for number in range(1, blocks + 1):
-            start = self.rows.blocks[-1].time_ms
-            self._add_block(
-                self.height + 1, start + (span_ms * number // blocks - span_ms * (number - 1) // blocks)
-            )
+            self._add_block(self.height + 1, start + span_ms * number // blocks)
         for name in sorted(self.online):
             self._expire_heights(name, now_ms)
         self._deliver_all(now_ms)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import ipaddress
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,11 @@ class NodeFiles:
         directory.mkdir(parents=True, exist_ok=True)
         self.tls_cert, self.tls_key = directory / "tls.cert", directory / "tls.key"
         self.macaroon, self.weak_macaroon = directory / "admin.macaroon", directory / "readonly.macaroon"
-        self.root = hashlib.sha256(b"macaroon root of " + str(directory).encode()).digest()
+        root = directory / "macaroon.root"
+        if not root.exists():
+            root.write_bytes(secrets.token_bytes(32))
+            root.chmod(0o600)
+        self.root = root.read_bytes()
         if not self.tls_cert.exists():
             self._certificate()
         self.tls_cert_pem = self.tls_cert.read_bytes()

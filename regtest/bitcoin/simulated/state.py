@@ -25,7 +25,7 @@ class Row:
 
 @dataclass
 class Node(Row):
-    """`hold_delta`: invoices.holdexpirydelta; `reject_delta`: blocks that an HTLC must have left to be taken."""
+    """Defaults are LND's (lncfg, config.go). `hold_delta`: invoices.holdexpirydelta; `reject_delta`: blocks that an HTLC must have left to be taken."""
 
     table: ClassVar[str] = "node"
     name: str
@@ -33,8 +33,8 @@ class Node(Row):
     pubkey: str  # hex
     alias: str
     fee_base_msat: int = 1_000
-    fee_ppm: int = 100
-    cltv_delta: int = 40
+    fee_ppm: int = 1
+    cltv_delta: int = 80
     hold_delta: int = 12
     reject_delta: int = 13
     default_cltv: int = 80
