@@ -62,7 +62,7 @@ class Network(Registry):
     # -- blocks ----------------------------------------------------------------------------------
 
     def mine(self, blocks: int, span_ms: int, now_ms: int) -> None:
-        """Header times spread over `span_ms` from the tip's, but never end in the past: the network may have slept."""
+        """Header times spread over `span_ms` from the tip's; they never end in the past, even after a long sleep."""
         start = max(self.rows.blocks[-1].time_ms, now_ms - span_ms)
         for number in range(1, blocks + 1):
             self._add_block(self.height + 1, start + span_ms * number // blocks)

@@ -25,7 +25,8 @@ class Row:
 
 @dataclass
 class Node(Row):
-    """Defaults are LND's (lncfg, config.go). `hold_delta`: invoices.holdexpirydelta; `reject_delta`: blocks that an HTLC must have left to be taken."""
+    """Defaults are LND's (lncfg, config.go). `hold_delta`: invoices.holdexpirydelta; `reject_delta`: blocks that
+    an HTLC must have left to be taken."""
 
     table: ClassVar[str] = "node"
     name: str
