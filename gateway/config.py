@@ -81,13 +81,13 @@ class SwapSettings(_Section):
     most_msat: Positive = 1_000_000_000
     quote_life_ms: Positive = 60_000
     hop_blocks: Natural = 40
-    receive_life_ms: Positive = 3_600_000
+    receive_life_ms: Natural = 0  # 0: the profile's
     bitcoin_reserve_msat: Natural = 0
     cardano_reserve_lovelace: Natural = 0
     slot_reserve: Annotated[int, Field(ge=0, le=19)] = 2
     auto_add_most_lovelace: Natural = 0
 
-    def policy(self) -> SwapPolicy:
+    def policy(self, profile: NetworkProfile) -> SwapPolicy:
         return SwapPolicy(
             rate=Rate(self.rate_lovelace, self.rate_msat),
             base_fee=Lovelace(self.base_fee_lovelace),
@@ -98,7 +98,7 @@ class SwapSettings(_Section):
             most=Msat(self.most_msat),
             quote_life=Ms(self.quote_life_ms),
             hop_blocks=BlockDelta(self.hop_blocks),
-            receive_life=Ms(self.receive_life_ms),
+            receive_life=Ms(self.receive_life_ms) if self.receive_life_ms else profile.receive_life,
             bitcoin_reserve=Msat(self.bitcoin_reserve_msat),
             cardano_reserve=Lovelace(self.cardano_reserve_lovelace),
             slot_reserve=self.slot_reserve,

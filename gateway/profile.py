@@ -92,6 +92,7 @@ class NetworkProfile:
     min_cheque_life: Ms  # an accepted hold invoice with less left is cancelled
     max_cheque_life: Ms
     min_respond_period: Ms
+    receive_life: Ms  # cheque life that a btc_to_cl invoice is made for, unless the operator says otherwise
     small_swap_msat: int = 100_000_000  # 100k sat
     grace_blocks: BlockDelta = BlockDelta(24)  # G: locally started HTLCs have no deadline in LND's sweeper
     padding: BlockDelta = BlockDelta(3)  # LND adds 3 blocks inside cltv_limit; a block may come as we act
@@ -163,6 +164,7 @@ def _live(name: str, bitcoin: str, magic: int) -> NetworkProfile:
         min_cheque_life=Ms(15 * _MINUTE),
         max_cheque_life=Ms(14 * 24 * _HOUR),
         min_respond_period=Ms(24 * _HOUR),  # decision 14
+        receive_life=Ms(_HOUR),
     )
 
 
@@ -187,6 +189,7 @@ REGTEST = NetworkProfile(
     min_cheque_life=Ms(10_000),
     max_cheque_life=Ms(6 * _HOUR),
     min_respond_period=Ms(20_000),
+    receive_life=Ms(60_000),
 )
 
 PROFILES = {p.name: p for p in (MAINNET, PREPROD, PREVIEW, REGTEST)}

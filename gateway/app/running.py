@@ -146,7 +146,7 @@ class Running:
     def _engine(self, lnd: Lnd) -> SwapEngine:
         quick = self.profile.name == "regtest"
         return SwapEngine(
-            self.store, lnd, self.legs, self.clock, self.profile, self.settings.swap.policy(),
+            self.store, lnd, self.legs, self.clock, self.profile, self.settings.swap.policy(self.profile),
             on_change=self._swap_changed, on_alarm=self.alarm,
             options=EngineOptions(tick_s=1.0 if quick else 5.0),
         )  # fmt: skip

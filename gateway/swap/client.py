@@ -117,8 +117,8 @@ class SwapClient:
         return payer.Context(self._clock.now(), self._options.slack, self._options.patience)
 
     async def _payee_context(self, key: Key) -> payee.Context:
-        margin = self._profile.claim_margin + self._profile.skew
-        return payee.Context(self._clock.now(), margin, self._options.patience, self._profile.claim_margin)
+        least = self._profile.min_cheque_life - self._profile.skew
+        return payee.Context(self._clock.now(), least, self._options.patience, self._profile.claim_margin)
 
     async def _pick(self, channel: ChannelId | None, need: Lovelace, *, sending: bool) -> ChannelStanding:
         """The named channel, or the one with the most room; raises swap.no_channel with what is missing."""

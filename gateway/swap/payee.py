@@ -123,7 +123,7 @@ Input = InvoiceArrived | QuoteDenied | i.ChequeLocked | i.IncomingChequeSettled 
 @dataclass(frozen=True, slots=True)
 class Context:
     now: PosixMs
-    claim_margin: Ms  # R + skew: what a claim on chain may take
+    least_life: Ms  # a cheque with less left is given back unopened
     patience: Ms
     grace: Ms  # an unpaid invoice is forgotten this long after its end
 
@@ -197,7 +197,7 @@ def _ready(state: InvoiceReady, given: Input, context: Context) -> Outcome[Event
 def _refusal(request: Request, given: i.ChequeLocked, context: Context) -> str | None:
     if given.channel != request.channel or given.amount < request.receive:
         return errors.CHEQUE_AMOUNT.code
-    if given.timeout < context.now + context.claim_margin:
+    if given.timeout < context.now + context.least_life:
         return errors.TIMELOCK_TOO_SHORT.code  # it could expire before we have claimed it on chain
     return None
 

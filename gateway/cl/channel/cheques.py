@@ -16,7 +16,7 @@ from gateway.cl.data.types import Cheque, Signature, SignedCheque, Snapshot
 from gateway.errors import Rejection
 from gateway.hashlock import Preimage
 from gateway.outcome import Continue, Outcome, Reject, Wait
-from gateway.units import PosixMs
+from gateway.units import Ms, PosixMs
 
 Result = Outcome[e.Event, f.Effect]
 Open = s.Normal | s.Draining
@@ -122,7 +122,16 @@ def reestablish_of(state: s.WithBooks) -> m.Reestablish:
     return m.Reestablish(books.last_received, books.last_issued, books.theirs)
 
 
-def fulfil(state: Open, index: int, preimage: Preimage) -> Result:
+def close_by(cheque: Cheque, context: i.Context) -> PosixMs:
+    """When a fulfilled cheque without its squash closes the channel: what a claim on chain may take (R and skew)
+    before its timeout. A short life is shared: half of it for the partner, never less than one inclusion for us."""
+    profile = context.profile
+    life = cheque.timeout.value - context.now.value
+    least = profile.inclusion + profile.skew
+    return cheque.timeout - min(profile.claim_margin + profile.skew, max(Ms(life // 2), least))
+
+
+def fulfil(state: Open, index: int, preimage: Preimage, context: i.Context) -> Result:
     """The preimage leaves after it is stored; from then on the channel enforces what it is worth."""
     held = find_held(state.books, index)
     refusal = fulfil_refusal(held, index, preimage)
@@ -132,7 +141,8 @@ def fulfil(state: Open, index: int, preimage: Preimage) -> Result:
     message = f.Send(m.Fulfil(index, preimage))
     match held.status:
         case s.Unanswered():
-            return Continue((e.HeldFulfilled(index, preimage),), (message,))
+            closes = close_by(held.cheque, context)
+            return Continue((e.HeldFulfilled(index, preimage, closes),), (message,))
         case s.Fulfilled():
             return Continue((), (message,))
         case s.Settled(proof):
@@ -186,12 +196,11 @@ def revealed(state: s.WithBooks, index: int, preimage: Preimage) -> Result:
 
 
 def overdue(state: Open, context: i.Context) -> tuple[int, ...]:
-    """Fulfilled cheques whose close_by has come: timeout less what a claim on chain may take (decision 4)."""
-    margin = context.profile.claim_margin + context.profile.skew
+    """Fulfilled cheques whose close_by has come (decision 4)."""
     return tuple(
         one.cheque.index
         for one in state.books.held
-        if isinstance(one.status, s.Fulfilled) and context.now >= one.cheque.timeout - margin
+        if isinstance(one.status, s.Fulfilled) and context.now >= one.status.close_by
     )
 
 

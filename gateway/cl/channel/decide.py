@@ -79,7 +79,7 @@ def _open(state: s.Normal | s.Draining, given: i.Input, context: i.Context) -> R
         case i.OfferCheque():
             return cheques.offer(state, given, context)
         case i.FulfilHeld(index, preimage):
-            return cheques.fulfil(state, index, preimage)
+            return cheques.fulfil(state, index, preimage, context)
         case i.CancelHeld(index, code):
             return cheques.cancel(state, index, code)
         case i.CloseAsked(now, reason):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.cl.channel.state import Agreement, Output, Proposal
 from gateway.cl.data.types import Cheque, SignedCheque, SignedSnapshot, Snapshot, VerificationKey
 from gateway.hashlock import Preimage
+from gateway.units import PosixMs
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class ChequeDied:
 class HeldFulfilled:
     index: int
     preimage: Preimage
+    close_by: PosixMs
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,8 +140,10 @@ def _books(books: s.Books, event: e.Event) -> s.Books:
             return _change_issued(books, index, lambda one: replace(one, status=s.CancelSeen(code)))
         case e.ChequeDied(index, proof):
             return _change_issued(books, index, lambda one: replace(one, status=s.Dead(proof)))
-        case e.HeldFulfilled(index, preimage):
-            return _change_held(books, index, lambda one: replace(one, status=s.Fulfilled(preimage)))
+        case e.HeldFulfilled(index, preimage, close_by):
+            return _change_held(
+                books, index, lambda one: replace(one, status=s.Fulfilled(preimage, close_by))
+            )
         case e.HeldCancelled(index, code):
             return _change_held(books, index, lambda one: replace(one, status=s.Cancelled(code)))
         case e.HeldSettled(index, proof):

@@ -118,7 +118,7 @@ def settling(state: s.Closing | s.OnChain | s.Ended, given: i.Input, context: i.
             events, effects = cheques.expired(state.books, context)
             return Continue(events, effects) if events else Wait("the chain settles")
         case i.FulfilHeld(index, preimage):
-            return _fulfil_for_chain(state, index, preimage)
+            return _fulfil_for_chain(state, index, preimage, context)
         case i.CancelHeld(index, code):
             return _cancel_for_chain(state, index, code)
         case i.PeerSaid(m.Fulfil(index, preimage)):
@@ -135,7 +135,7 @@ def settling(state: s.Closing | s.OnChain | s.Ended, given: i.Input, context: i.
             return Reject(errors.CHANNEL_STATE(field="state", got=type(state).__name__))
 
 
-def _fulfil_for_chain(state: s.WithBooks, index: int, preimage: Preimage) -> Result:
+def _fulfil_for_chain(state: s.WithBooks, index: int, preimage: Preimage, context: i.Context) -> Result:
     """The preimage goes into the receipt or unlocks an entry (settle.py); nothing goes to the partner."""
     held = find_held(state.books, index)
     refusal = cheques.fulfil_refusal(held, index, preimage)
@@ -144,7 +144,7 @@ def _fulfil_for_chain(state: s.WithBooks, index: int, preimage: Preimage) -> Res
     assert held is not None
     match held.status:
         case s.Unanswered():
-            return Continue((e.HeldFulfilled(index, preimage),))
+            return Continue((e.HeldFulfilled(index, preimage, cheques.close_by(held.cheque, context)),))
         case s.Settled(proof):
             return Continue((), (f.NoticeSettled(index, held.cheque.lock, proof),))
         case s.Fulfilled():

@@ -51,8 +51,7 @@ def next_deadline(state: s.State, context: Context) -> tuple[str, PosixMs] | Non
     if due is not None:
         return type(due.step).__name__, due.deadline
     if isinstance(state, (s.Normal, s.Draining)):
-        margin = context.profile.claim_margin + context.profile.skew
-        moments = [h.cheque.timeout - margin for h in state.books.held if isinstance(h.status, s.Fulfilled)]
+        moments = [h.status.close_by for h in state.books.held if isinstance(h.status, s.Fulfilled)]
         return ("close_by", min(moments, key=lambda m: m.value)) if moments else None
     if isinstance(state, (s.Closing, s.OnChain)):
         stage = state.output.datum.stage
@@ -65,10 +64,8 @@ def next_deadline(state: s.State, context: Context) -> tuple[str, PosixMs] | Non
 
 
 def _must_close(state: s.OnChain, context: Context) -> bool:
-    margin = context.profile.claim_margin + context.profile.skew
     return any(
-        isinstance(one.status, s.Fulfilled) and context.now >= one.cheque.timeout - margin
-        for one in state.books.held
+        isinstance(one.status, s.Fulfilled) and context.now >= one.status.close_by for one in state.books.held
     )
 
 

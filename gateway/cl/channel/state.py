@@ -21,7 +21,7 @@ from gateway.cl.data.types import (
     VerificationKey,
 )
 from gateway.hashlock import Preimage
-from gateway.units import Lovelace, Ms
+from gateway.units import Lovelace, Ms, PosixMs
 
 # -- cheques that we issued -------------------------------------------------------------------
 
@@ -71,9 +71,10 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class Fulfilled:
-    """The preimage is out, the squash is not in: at risk, close_by stands (decision 4)."""
+    """The preimage is out, the squash is not in: at risk, and the channel closes at `close_by` (decision 4)."""
 
     preimage: Preimage
+    close_by: PosixMs
 
 
 @dataclass(frozen=True, slots=True)
