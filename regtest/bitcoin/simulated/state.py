@@ -25,8 +25,8 @@ class Row:
 
 @dataclass
 class Node(Row):
-    """Defaults are LND's (lncfg, config.go). `hold_delta`: invoices.holdexpirydelta; `reject_delta`: blocks that
-    an HTLC must have left to be taken."""
+    """Defaults are LND's (lncfg, config.go), but for a forward's 80 blocks. `hold_delta`:
+    invoices.holdexpirydelta; `reject_delta`: blocks that an HTLC must have left to be taken."""
 
     table: ClassVar[str] = "node"
     name: str
@@ -35,7 +35,7 @@ class Node(Row):
     alias: str
     fee_base_msat: int = 1_000
     fee_ppm: int = 1
-    cltv_delta: int = 80
+    cltv_delta: int = 40
     hold_delta: int = 12
     reject_delta: int = 13
     default_cltv: int = 80
