@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 IMPORTS = (
-    "gateway, gateway.app, gateway.cli.main, gateway.cl.l1.build, gateway.cl.signer.file_signer, gateway.btc.lnd, "
+    "gateway, gateway.app.process, gateway.cli.main, gateway.cl.l1.build, gateway.cl.signer.file_signer, gateway.btc.lnd, "
     "gateway.swap.engine, pycardano, coincurve, nacl.signing, grpc, regtest.supervisor"
 )
 

@@ -77,9 +77,7 @@ class LndChannel:
             state = await self._wallet_state()
             if state is not None:
                 return state
-            if "wallet locked" in lowered:  # and unlocked since, or too busy to say
-                return errors.STARTING(field="wallet", detail=text)
-        if "process of starting" in lowered:
+        if any(words in lowered for words in _STARTING_WORDS):
             return errors.STARTING(field=what, detail=text)
         if code is grpc.StatusCode.UNAVAILABLE or "shutting down" in lowered:
             return errors.UNAVAILABLE(field=self.target, detail=text)
@@ -101,6 +99,8 @@ class LndChannel:
 # LND has no code for it: macaroon.v2, macaroon-bakery.v2 and LND's macaroons/service.go answer UNKNOWN
 _MACAROON_WORDS = ("macaroon", "verification failed", "permission denied", "encoding/hex")
 _WALLET_WORDS = ("wallet", "rpc", "unknown service")
+# the first two when the State service cannot say more, or the wallet was opened in between
+_STARTING_WORDS = ("wallet locked", "wallet not created", "waiting to start", "process of starting")
 _REFUSED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 _MAYBE_LOCKED = (
     grpc.StatusCode.UNKNOWN,

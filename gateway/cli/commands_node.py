@@ -77,7 +77,7 @@ def init(
     as_json: JsonFlag = False,
 ) -> None:
     """Make a node: keys in an encrypted file, and config.toml."""
-    from gateway.app import initialise
+    from gateway.app.init import initialise
 
     if (directory / "config.toml").exists():
         raise Refused(ALREADY_INITIALISED(field="dir", got=str(directory)))
@@ -102,7 +102,7 @@ def init(
 @guarded
 def run(directory: Directory = DEFAULT_DIR, password_file: PasswordFile = None) -> None:
     """Run the node in the foreground. SIGTERM drains it. Without a password it waits for gateway unlock."""
-    from gateway.app import run_node
+    from gateway.app.process import run_node
     from gateway.config import load
 
     settings = load(directory)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -58,6 +58,8 @@ log = structlog.get_logger("gateway.chain")
 
 PICK_HOLDS_S = 60.0  # a seed that was picked and not proposed is free again
 AGAIN_S = 2.0
+CHANGE_WITHIN_S = 60.0
+T = TypeVar("T")
 OnChannel = Callable[[t.ChannelId, i.Input], Awaitable[None]]
 
 
@@ -97,6 +99,7 @@ class ChainService:
         self._untold: set[t.ChannelId] = set()
         self._picked: dict[t.OutputRef, float] = {}
         self._telling, self._building = asyncio.Lock(), asyncio.Lock()
+        self._next_block = asyncio.Event()
         self._trouble: Rejection | None = None
         self._task: asyncio.Task[None] | None = None
         self._view = self._new_view()
@@ -202,6 +205,8 @@ class ChainService:
                     self._back(taken)
                     at_tip = False
             await self._tell_all()
+        waiting, self._next_block = self._next_block, asyncio.Event()
+        waiting.set()
         if at_tip:
             await self._on_block()
 
@@ -302,8 +307,24 @@ class ChainService:
         deep = self._view.at_depth(self._profile.safe_depth)
         return PosixMs(0) if deep is None else deep.time_ms
 
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Change of our own transactions comes back with the next block: worth a wait, not a refusal."""
+        end = asyncio.get_running_loop().time() + CHANGE_WITHIN_S
+        while True:
+            try:
+                return await work()
+            except Refused as refused:
+                left = end - asyncio.get_running_loop().time()
+                if refused.rejection.spec is not NO_FUNDS or not self._own.is_waiting() or left <= 0:
+                    raise
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._next_block.wait(), min(left, 5.0))
+
     async def pick_seed(self, amount: Lovelace) -> t.OutputRef:
         """An output of the wallet for an opening; raises cl.l1.no_funds with what is free."""
+        return await self._patiently(lambda: self._pick_seed(amount))
+
+    async def _pick_seed(self, amount: Lovelace) -> t.OutputRef:
         async with self._building:
             view = await self._frozen()
             free = [u for u in view.wallet if u.ref not in view.reserved and u.script_ref_cbor is None]
@@ -356,6 +377,9 @@ class ChainService:
 
     async def add_funds(self, channel: t.ChannelId, lovelace: Lovelace) -> bytes:
         """Ours on top (step add); raises cl.l1.bad_intent while another step of the channel is under way."""
+        return await self._patiently(lambda: self._add_funds(channel, lovelace))
+
+    async def _add_funds(self, channel: t.ChannelId, lovelace: Lovelace) -> bytes:
         async with self._building:
             output = self._on_chain(channel)
             if output is None or not isinstance(output.datum.stage, t.Opened):
@@ -376,6 +400,9 @@ class ChainService:
     # -- the wallet -----------------------------------------------------------------------------
 
     async def send(self, address: str, lovelace: Lovelace) -> bytes:
+        return await self._patiently(lambda: self._pay(address, lovelace))
+
+    async def _pay(self, address: str, lovelace: Lovelace) -> bytes:
         async with self._building:
             return await self._send(await self._frozen(), (Pay(address, lovelace),), "send", None)
 

@@ -88,6 +88,10 @@ class OwnTransactions:
         """Outputs that nothing else may spend while these are under way."""
         return frozenset(ref for way in self._ways.values() for ref in way.tx.spent)
 
+    def is_waiting(self) -> bool:
+        """Whether one is in no block yet: its change will come back."""
+        return any(not way.seen for way in self._ways.values())
+
     def on_the_way(self, now: PosixMs, *, spends: OutputRef | None = None, purpose: str = "") -> OwnTx | None:
         """One that can still come into a block, or is in one, that spends this output or serves this purpose."""
         for way in self._ways.values():
