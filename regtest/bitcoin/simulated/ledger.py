@@ -82,7 +82,7 @@ class Ledger:
         self._touch(node)
         return node
 
-    def set_node(self, name: str, **values: int) -> None:
+    def set_node(self, name: str, **values: int | str) -> None:
         node = self.rows.nodes[name]
         for key, value in values.items():
             setattr(node, key, value)

@@ -43,8 +43,9 @@ class NodeFiles:
         if not self.tls_cert.exists():
             self._certificate()
         self.tls_cert_pem = self.tls_cert.read_bytes()
-        self.macaroon.write_bytes(macaroon.mint(self.root, macaroon.WRITE))
-        self.weak_macaroon.write_bytes(macaroon.mint(self.root, macaroon.READ))
+        for path, right in ((self.macaroon, macaroon.WRITE), (self.weak_macaroon, macaroon.READ)):
+            path.touch(mode=0o600)
+            path.write_bytes(macaroon.mint(self.root, right))
 
     def _certificate(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())

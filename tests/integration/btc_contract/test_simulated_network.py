@@ -1,4 +1,4 @@
-"""What only the simulation can show: answers that LND may give one day, the file after a kill, random schedules."""
+"""The simulated network itself: its file after a kill, its default shape, random schedules with an oracle."""
 
 import asyncio
 import contextlib
@@ -10,17 +10,12 @@ from typing import Any
 
 import grpc
 import pytest
-from lndgrpc.compiled import walletunlocker_pb2, walletunlocker_pb2_grpc
 
 from gateway.btc import ports as p
-from gateway.btc import stubs
-from gateway.errors import Refused
-from regtest.bitcoin.simulated import messages
 from regtest.bitcoin.simulated.backend import SimulatedBitcoin, SimulationOptions
 from regtest.bitcoin.simulated.ledger import LndError, Rows
 from regtest.bitcoin.simulated.network import Network, Request
 from regtest.bitcoin.simulated.registry import Registry
-from regtest.bitcoin.simulated.services import Lightning, Router
 from regtest.bitcoin.simulated.state import ACCEPTED, FAILED, IN_FLIGHT, OPEN, SETTLED, SUCCEEDED
 from regtest.bitcoin.simulated.store import Store
 from tests.support.btc_lab_sim import SimulatedLab
@@ -29,156 +24,11 @@ from tests.support.btc_steps import (
     accepted,
     answers,
     final,
-    hashlock_of,
     hold,
-    refused,
     request,
     secret,
     within,
 )
-
-pb = stubs.lightning_pb2
-
-
-# -- answers that are not final, however they look ----------------------------------------------
-
-
-def _altered(**fields: object) -> Any:
-    real = messages.payment
-
-    def payment(network: Network, row: Any) -> Any:
-        message = real(network, row)
-        for name, value in fields.items():
-            setattr(message, name, value)
-        return message
-
-    return payment
-
-
-@pytest.mark.threat("X5")
-@pytest.mark.threat("X9")
-@pytest.mark.kind("IT")
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"status": 4},  # INITIATED, younger than the shipped stubs
-        {"status": 99},
-        {"status": pb.Payment.UNKNOWN},
-        {"status": pb.Payment.FAILED, "failure_reason": 6},  # CANCELED, younger than the shipped stubs
-        {"status": pb.Payment.FAILED, "failure_reason": 0},
-        {"status": pb.Payment.SUCCEEDED, "payment_preimage": "00" * 32},
-        {"status": pb.Payment.SUCCEEDED, "payment_preimage": "no hex"},
-        {"status": pb.Payment.SUCCEEDED, "payment_preimage": ""},
-    ],
-)
-async def test_a_status_that_we_cannot_read_as_final_is_unknown(
-    simulated: SimulatedLab, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object]
-) -> None:
-    lnd = simulated.adapter()
-    invoice = await simulated.client().add_invoice(AMOUNT)
-    await simulated.break_route()
-    assert isinstance(await lnd.pay(request(invoice)), p.PaymentFailed)
-    monkeypatch.setattr(messages, "payment", _altered(**fields))
-    assert isinstance(await lnd.track(hashlock_of(invoice)), p.PaymentUnknown)
-
-
-@pytest.mark.threat("X5")
-@pytest.mark.kind("IT")
-async def test_failed_with_an_attempt_alive_is_unknown(
-    simulated: SimulatedLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lnd, alice = simulated.adapter(), simulated.client()
-    preimage = secret("alive")
-    invoice = await alice.add_hold_invoice(preimage.hashlock.raw, AMOUNT)
-    paying = asyncio.create_task(lnd.pay(request(invoice)))
-    raw = preimage.hashlock.raw
-    await simulated.until(lambda: alice.lookup_invoice(raw), lambda state: state == "ACCEPTED")
-    with monkeypatch.context() as patch:
-        patch.setattr(messages, "payment", _altered(status=pb.Payment.FAILED, failure_reason=1))
-        assert isinstance(await lnd.track(preimage.hashlock), p.PaymentUnknown)
-    await alice.settle(preimage.raw)
-    assert isinstance(await within(paying, simulated), p.PaymentSettled)
-
-
-@pytest.mark.threat("X5")
-@pytest.mark.kind("IT")
-async def test_a_request_on_its_way_is_never_taken_for_never_sent(
-    simulated: SimulatedLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """LND takes its time before it writes; our own look-up in the meantime finds no record."""
-    gate, arrived = asyncio.Event(), asyncio.Event()
-    real = Router.SendPaymentV2
-
-    async def slow(self: Router, message: Any, context: Any) -> Any:
-        arrived.set()
-        await gate.wait()
-        async for update in real(self, message, context):
-            yield update
-
-    monkeypatch.setattr(Router, "SendPaymentV2", slow)
-    await simulated.restart("gateway")  # handlers are looked up when a server starts
-    lnd = simulated.adapter(never_sent_after_s=0.0)
-    invoice = await simulated.client().add_invoice(AMOUNT)
-    paying = asyncio.create_task(lnd.pay(request(invoice)))
-    await asyncio.wait_for(arrived.wait(), 10)
-    assert isinstance(await lnd.track(hashlock_of(invoice)), p.PaymentUnknown)
-    gate.set()
-    assert isinstance(await within(paying, simulated), p.PaymentSettled)
-
-
-async def test_an_unknown_invoice_state_is_refused_and_nothing_else(
-    simulated: SimulatedLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lnd = simulated.adapter()
-    await lnd.add_hold_invoice(hold(secret("state")))
-    real = messages.invoice
-    for change in ({"state": 9}, {"state": pb.Invoice.ACCEPTED}, {"state": pb.Invoice.SETTLED}):
-
-        def odd(row: Any, change: dict[str, int] = change) -> Any:
-            message = real(row)
-            for name, value in change.items():
-                setattr(message, name, value)
-            return message
-
-        monkeypatch.setattr(messages, "invoice", odd)
-        assert await refused(lnd.lookup_invoice(secret("state").hashlock)) == "btc.malformed"
-
-
-async def test_without_debug_info_the_largest_delta_is_assumed_and_said(
-    simulated: SimulatedLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def none(self: Lightning, message: Any, context: Any) -> Any:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "unknown method GetDebugInfo")
-
-    monkeypatch.setattr(Lightning, "debug_info", none)
-    await simulated.restart("gateway")
-    lnd = simulated.adapter()
-    await answers(simulated, lnd)
-    constants = await lnd.time_constants()
-    assert constants.hold_cancel.value == 18
-    assert "cannot be read" in constants.warning
-
-
-# -- the wallet's door --------------------------------------------------------------------------
-
-
-async def test_the_wallet_opens_to_its_password_alone(simulated: SimulatedLab) -> None:
-    await simulated.stop_node("gateway")
-    await simulated.start_node("gateway", locked=True)
-    node = simulated.bitcoin.nodes["gateway"]
-    credentials = grpc.ssl_channel_credentials(node.files.tls_cert_pem)
-    async with grpc.aio.secure_channel(f"127.0.0.1:{node.port}", credentials) as channel:
-        state = stubs.stateservice_pb2_grpc.StateStub(channel)
-        unlocker = walletunlocker_pb2_grpc.WalletUnlockerStub(channel)
-        asked = stubs.stateservice_pb2.GetStateRequest()
-        assert (await state.GetState(asked)).state == stubs.stateservice_pb2.LOCKED
-        with pytest.raises(grpc.aio.AioRpcError, match="invalid passphrase"):
-            await unlocker.UnlockWallet(walletunlocker_pb2.UnlockWalletRequest(wallet_password=b"guess"))
-        await simulated.unlock("gateway")
-        assert (await state.GetState(asked)).state == stubs.stateservice_pb2.SERVER_ACTIVE
-        with pytest.raises(grpc.aio.AioRpcError, match="already unlocked"):
-            await simulated.unlock("gateway")
-
 
 # -- the file -----------------------------------------------------------------------------------
 
@@ -391,12 +241,3 @@ def test_the_registry_alone_knows_no_way_to_pay() -> None:
     with pytest.raises(LndError, match="already exists"):
         registry.add_invoice("a", 0, value_msat=1, memo="", expiry_s=1, cltv=30, hold_hash=bytes(32))
     assert row.state == OPEN
-
-
-async def test_a_node_without_invoices_has_none(simulated: SimulatedLab) -> None:
-    """LND has other words, and another code, before its first invoice."""
-    lnd = simulated.adapter()
-    assert await lnd.lookup_invoice(secret("none").hashlock) == p.InvoiceNotFound()
-    await lnd.cancel_invoice(secret("none").hashlock)
-    with pytest.raises(Refused):
-        await lnd.settle_invoice(secret("none"))
