@@ -78,8 +78,9 @@ async def lovelace_at(kupo_url: str, address: str) -> int:
     return sum(row["value"]["coins"] for row in rows)
 
 
-async def unspent_tokens(kupo_url: str, policy: str) -> int:
-    """How many outputs still carry a token of the policy."""
+async def unspent_threads(kupo_url: str, policy: str) -> int:
+    """How many outputs still carry a channel's thread token (the policy's short marks stay in wallets)."""
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
         rows = (await http.get(f"{kupo_url}/matches/{policy}.*", params={"unspent": ""})).json()
-    return len(rows)
+    units = (unit.partition(".")[2] for row in rows for unit in row["value"]["assets"])
+    return sum(len(name) > 6 for name in units)
