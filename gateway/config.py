@@ -80,7 +80,7 @@ class SwapSettings(_Section):
     least_msat: Positive = 1_000_000
     most_msat: Positive = 1_000_000_000
     quote_life_ms: Positive = 60_000
-    hop_blocks: Natural = 40
+    hop_blocks: Natural = 160  # two forwarding nodes with LND's own delta of 80
     receive_life_ms: Natural = 0  # 0: the profile's
     bitcoin_reserve_msat: Natural = 0
     cardano_reserve_lovelace: Natural = 0

@@ -1,0 +1,164 @@
+"""A real Bitcoin Lightning network on this machine: btcd, and three LNDs gateway — hub — alice with open channels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from gateway.btc import stubs
+from gateway.profile import REGTEST
+from regtest.bitcoin.build import NEWEST, programs
+from regtest.bitcoin.coins import Miner
+from regtest.bitcoin.daemons import Btcd, DaemonFailed, LndNode
+
+NAMES = ("gateway", "hub", "alice")
+CHANNEL_SAT, PUSH_SAT = 10_000_000, 5_000_000
+WALLET_SAT = 100_000_000
+SUBSIDY_SAT = 5_000_000_000
+_AT_ONCE, _PAUSE_S = 10, 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class RegtestOptions:
+    """`encrypted` nodes have a wallet password; `extra` are further LND options by node."""
+
+    version: str = NEWEST
+    encrypted: frozenset[str] = frozenset()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    channels: tuple[tuple[str, str], ...] = (("gateway", "hub"), ("hub", "alice"))
+
+
+class BitcoinRegtest:
+    """`start` returns once a payment can go from any node to any other."""
+
+    def __init__(self, directory: Path, options: RegtestOptions | None = None) -> None:
+        self.options = options or RegtestOptions()
+        self._directory = directory.resolve()
+        self._programs = programs(self.options.version)
+        self._miner = Miner()
+        self.btcd = Btcd(self._programs["btcd"], self._directory / "btcd", self._miner.address)
+        self.nodes: dict[str, LndNode] = {}
+
+    async def start(self) -> None:
+        try:
+            await self.btcd.start()
+            # segwit is active only after some 432 blocks; the profile does not count these
+            await self.btcd.call("generate", REGTEST.bitcoin.start_height - 10)
+            extra = dict(self.options.extra)
+            for name in NAMES:
+                self.nodes[name] = LndNode(
+                    self._programs["lnd"], self._directory / name, self.btcd,
+                    password=name in self.options.encrypted, extra=extra.get(name, ()),
+                )  # fmt: skip
+            await asyncio.gather(*(node.start() for node in self.nodes.values()))
+            await self._fund()
+            await self._open_channels()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(node.stop() for node in self.nodes.values()))
+        await self.btcd.stop()
+
+    # -- chain ----------------------------------------------------------------------------------
+
+    async def height(self) -> int:
+        return int(await self.btcd.call("getblockcount"))
+
+    async def mine(self, blocks: int) -> None:
+        """In small batches: LND follows block by block."""
+        while blocks > 0:
+            count = min(blocks, _AT_ONCE)
+            await self.btcd.call("generate", count)
+            blocks -= count
+            await asyncio.sleep(_PAUSE_S)
+
+    async def reorganise(self, depth: int) -> None:
+        """The last `depth` blocks lose against `depth + 1` others."""
+        height = await self.height()
+        first = await self.btcd.call("getblockhash", height - depth + 1)
+        await self.btcd.call("invalidateblock", first)
+        await self.btcd.call("generate", depth + 1)
+
+    # -- set-up ---------------------------------------------------------------------------------
+
+    async def _fund(self) -> None:
+        outputs = []
+        for node in self.nodes.values():
+            await self.until(partial(_synced, node), f"{node.name} to be synced")
+            answer = await node.rpc("NewAddress", stubs.lightning_pb2.NewAddressRequest(type=0))
+            outputs += [(str(answer.address), WALLET_SAT)] * 2
+        first = await self.btcd.call("getblock", await self.btcd.call("getblockhash", 1), 1)
+        raw = self._miner.pay([(first["tx"][0], SUBSIDY_SAT)], outputs, 10_000)
+        await self.btcd.call("sendrawtransaction", raw)
+        await self.mine(3)
+        for node in self.nodes.values():
+            await self.until(partial(_funded, node), f"{node.name} to see its coins")
+
+    async def _open_channels(self) -> None:
+        pb = stubs.lightning_pb2
+        for first, second in self.options.channels:
+            node, other = self.nodes[first], self.nodes[second]
+            address = pb.LightningAddress(pubkey=other.pubkey, host=f"127.0.0.1:{other.p2p_port}")
+            await self.until(partial(_connect, node, address), f"{first} to connect to {second}")
+            request = pb.OpenChannelRequest(
+                node_pubkey=bytes.fromhex(other.pubkey), local_funding_amount=CHANNEL_SAT, push_sat=PUSH_SAT
+            )
+            await self.until(partial(_open, node, request), f"{first} to open to {second}")
+        await self.mine(6)
+        for node in self.nodes.values():
+            await self.until(partial(self._ready, node), f"{node.name} to know every channel")
+
+    async def _ready(self, node: LndNode) -> bool:
+        pb = stubs.lightning_pb2
+        mine = sum(node.name in pair for pair in self.options.channels)
+        active = await node.rpc("ListChannels", pb.ListChannelsRequest(active_only=True))
+        graph = await node.rpc("DescribeGraph", pb.ChannelGraphRequest(include_unannounced=True))
+        known = [e for e in graph.edges if e.HasField("node1_policy") and e.HasField("node2_policy")]
+        return len(active.channels) == mine and len(known) == len(self.options.channels)
+
+    @staticmethod
+    async def until(check: Callable[[], Awaitable[bool]], what: str, within_s: float = 60) -> None:
+        end = asyncio.get_running_loop().time() + within_s
+        why = ""
+        while asyncio.get_running_loop().time() < end:
+            try:
+                if await check():
+                    return
+            except grpc.aio.AioRpcError as error:
+                why = str(error.details())
+            await asyncio.sleep(0.1)
+        raise DaemonFailed(f"waited {within_s:.0f} s for {what}: {why}")
+
+    def describe(self) -> dict[str, Any]:
+        return {name: node.describe() for name, node in self.nodes.items()}
+
+
+async def _synced(node: LndNode) -> bool:
+    return bool((await node.info()).synced_to_chain)
+
+
+async def _funded(node: LndNode) -> bool:
+    answer = await node.rpc("WalletBalance", stubs.lightning_pb2.WalletBalanceRequest())
+    return int(answer.confirmed_balance) >= 2 * WALLET_SAT and await _synced(node)
+
+
+async def _connect(node: LndNode, address: Any) -> bool:
+    try:
+        await node.rpc("ConnectPeer", stubs.lightning_pb2.ConnectPeerRequest(addr=address, timeout=10))
+    except grpc.aio.AioRpcError as error:
+        if "already connected" not in str(error.details()):
+            raise
+    return True
+
+
+async def _open(node: LndNode, request: Any) -> bool:
+    await node.rpc("OpenChannelSync", request)
+    return True
