@@ -9,13 +9,14 @@ BLN ?= embedded
 PYTEST_ARGS ?=
 SLOW := devnet or daemons or node
 
-.PHONY: demo test check fmt lint types unit validators validators-check wire lock daemons judge postgres docs wheel-test clean
+.PHONY: demo test check fmt lint types unit validators validators-check lock daemons judge postgres docs wheel-test clean
 
-demo: $(VENV)/.runtime
+demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 	$(BIN)/python -m regtest.demo --bln $(BLN)
 
 test: $(VENV)/.dev check validators-check judge daemons postgres
 	$(BIN)/pytest -n 2 --dist loadfile -m "$(SLOW)" $(PYTEST_ARGS)
+	GATEWAY_HISTORIES=2000 $(BIN)/pytest -n 2 tests/property $(PYTEST_ARGS)
 
 check: $(VENV)/.dev lint types unit
 
@@ -41,7 +42,7 @@ validators-check:
 	$(PYTHON) validators/build.py --check
 
 daemons:
-	$(PYTHON) regtest/bitcoin/build.py
+	$(PYTHON) regtest/bitcoin/build.py --version $(if $(filter demo,$(MAKECMDGOALS)),0.21,all)
 
 judge:
 	$(PYTHON) regtest/judge/install.py

@@ -106,7 +106,7 @@ def risk_page() -> tuple[str, list[str]]:
     lines = [
         "# Risks and the tests that answer them",
         "",
-        "Made from docs/threats.toml and the tests' markers (`make docs`); a named id without its tests fails the build.",
+        "Made from docs/threats.toml and the tests' markers (`make docs`); an id without its tests fails the build.",
         "",
         "| id | threat | kinds | tests |",
         "|---|---|---|---|",

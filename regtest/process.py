@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -137,6 +138,14 @@ def control_api(network: Network) -> FastAPI:
     return app
 
 
+class _Server(uvicorn.Server):
+    """Signals are the supervisor's: both chains stop before the process ends."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 async def serve(directory: Path, network: Network) -> None:
     """Runs until SIGTERM or SIGINT; regtest.json appears once everything answers."""
     stop = asyncio.Event()
@@ -146,10 +155,7 @@ async def serve(directory: Path, network: Network) -> None:
     await network.cardano.start()
     try:
         await network.bitcoin.start()
-        server = uvicorn.Server(
-            uvicorn.Config(control_api(network), host="127.0.0.1", port=0, log_level="warning")
-        )
-        server.install_signal_handlers = lambda: None
+        server = _Server(uvicorn.Config(control_api(network), host="127.0.0.1", port=0, log_level="warning"))
         serving = asyncio.create_task(server.serve())
         while not server.started:
             await asyncio.sleep(0.02)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 IMPORTS = (
-    "gateway, gateway.app.process, gateway.cli.main, gateway.cl.l1.build, gateway.cl.signer.file_signer, gateway.btc.lnd, "
-    "gateway.swap.engine, pycardano, coincurve, nacl.signing, grpc, regtest.supervisor"
+    "gateway, gateway.app.process, gateway.cli.main, gateway.cl.l1.build, gateway.cl.signer.file_signer, "
+    "gateway.btc.lnd, gateway.swap.engine, pycardano, coincurve, nacl.signing, grpc, regtest.supervisor"
 )
 
 

@@ -1,4 +1,4 @@
-"""`python -m regtest.demo --bln embedded|lnd`: runs the main job, writes build/demo.json; exit 1 when anything is off."""
+"""`python -m regtest.demo --bln embedded|lnd`: runs the job, writes build/demo.json; exit 1 if anything is off."""
 
 from __future__ import annotations
 
