@@ -6,9 +6,11 @@ directories run beside each other on free ports. Every call here is safe to repe
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -91,6 +93,13 @@ def up(directory: Path, bln: str = "embedded", *, detach: bool = True, versions:
     raise Refused(START_FAILED(field="seconds", got=START_LIMIT_S[bln], detail=_tail(directory)))
 
 
+def free_port() -> int:
+    """One that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _tail(directory: Path) -> str:
     try:
         return (directory / LOG).read_text(errors="replace")[-600:]
@@ -143,6 +152,54 @@ def rollback(directory: Path, depth: int) -> dict[str, Any]:
 
 def faucet(directory: Path, address: str, lovelace: int) -> dict[str, Any]:
     return _control(describe(directory), "POST", "/faucet", {"address": address, "lovelace": lovelace})
+
+
+UNKNOWN_NODE = define(
+    "regtest.unknown_node", Fault.LOCAL, Action.REFUSE,
+    "the network has no Lightning node of this name", "See gateway regtest up for the names.", 404,
+)  # fmt: skip
+
+
+def lightning_node(directory: Path, name: str) -> dict[str, Any]:
+    """The entry of one Lightning node in regtest.json; raises regtest.unknown_node."""
+    nodes: dict[str, dict[str, Any]] = describe(directory)["bitcoin"]["nodes"]
+    if name not in nodes:
+        raise Refused(UNKNOWN_NODE(field="node", got=name, allowed=", ".join(nodes)))
+    return nodes[name]
+
+
+def invoice(directory: Path, name: str, msat: int, memo: str) -> dict[str, Any]:
+    """An invoice of one of the network's Lightning nodes."""
+    from regtest.bitcoin.client import LndClient
+
+    async def make() -> str:
+        client = LndClient(lightning_node(directory, name))
+        try:
+            return await client.add_invoice(msat, memo)
+        finally:
+            await client.close()
+
+    return {"invoice": asyncio.run(make())}
+
+
+def pay(directory: Path, name: str, request: str) -> dict[str, Any]:
+    """Pays from one of the network's Lightning nodes; waits for the end."""
+    from regtest.bitcoin.client import LndClient
+
+    async def send() -> dict[str, Any]:
+        client = LndClient(lightning_node(directory, name))
+        try:
+            result = await client.pay(request, fee_limit_msat=1_000_000)
+        finally:
+            await client.close()
+        return {
+            "status": result.status,
+            "preimage": result.preimage.hex(),
+            "fee_msat": result.fee_msat,
+            "reason": result.reason if result.status != "SUCCEEDED" else "",
+        }
+
+    return asyncio.run(send())
 
 
 def _control(

@@ -105,7 +105,8 @@ class PeerSwaps:
                 await self._quoted(peer, channel, quote)
             case w.SwapRefused(hashlock, code, field, got, allowed, detail):
                 if self.client is not None and hashlock is not None:
-                    words = f"{field}={got} allowed {allowed} {detail}" if field else detail
+                    bound = f" (allowed: {allowed})" if allowed else ""
+                    words = f"{field}={got}{bound} {detail}" if field else detail
                     await self.client.quote_denied(peer, hashlock, code, words.strip())
             case _:
                 log.info("peer_swap.ignored", peer=peer.hex(), message=type(envelope.message).__name__)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli import commands_regtest
 from gateway.cli.app import DEFAULT_DIR, Directory, JsonFlag, app, client
 from gateway.cli.output import ada, console, emit, guarded, record, table
 from gateway.errors import Action, Fault, Refused, define
@@ -74,6 +75,12 @@ def init(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting as section.key=value; repeatable.")
     ] = None,
+    regtest: Annotated[
+        Path | None, typer.Option(help="Take all endpoints from the regtest network in this directory.")
+    ] = None,
+    lnd: Annotated[
+        str, typer.Option(help="With --regtest: be a gateway on this LND of the network (gateway).")
+    ] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Make a node: keys in an encrypted file, and config.toml."""
@@ -85,7 +92,10 @@ def init(
     if not password:
         raise Refused(PASSWORD_MISSING())
     mnemonic = str(typer.prompt("Mnemonic", hide_input=True)) if restore else None
-    made = initialise(directory, network, password, alias, settings or [], mnemonic)
+    wanted = settings or []
+    if regtest is not None:
+        wanted = [*commands_regtest.node_settings(regtest, lnd), *wanted]
+    made = initialise(directory, network, password, alias, wanted, mnemonic)
 
     def show(value: dict[str, Any]) -> None:
         console.print(f"Made a {network} node in {directory}.")
@@ -93,7 +103,7 @@ def init(
         console.print(f"Address: {value['address']}")
         if value.get("mnemonic"):
             console.print("\nWrite these words down; they are shown once and restore your funds:")
-            console.print(f"[bold]{value['mnemonic']}[/bold]")
+            console.print(f"[bold]{value['mnemonic']}[/bold]", soft_wrap=True)
 
     emit(as_json, made, show)
 

@@ -1,4 +1,4 @@
-"""R5. regtest up | down | status | mine | time | rollback | faucet: both networks on a laptop."""
+"""R5. regtest up | down | status | mine | time | rollback | faucet | invoice | pay: both networks on a laptop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.app import JsonFlag
-from gateway.cli.output import REFUSED, console, emit, guarded, record
+from gateway.cli.output import FAILED, REFUSED, console, emit, guarded, record, table
 from gateway.errors import Action, Fault, Refused, define
 
 regtest = typer.Typer(help="Both networks on this machine, for tests and trying out.", no_args_is_help=True)
@@ -43,6 +43,19 @@ def _supervisor() -> Any:
         raise Refused(MISSING(detail=str(error))) from error
 
 
+def node_settings(network: Path, lnd: str) -> list[str]:
+    """Settings of a node on this network, on free ports; with `lnd` it is a gateway on that node."""
+    supervisor = _supervisor()
+    cardano = supervisor.describe(network)["cardano"]
+    found = [f"cardano.ogmios_url={cardano['ogmios_url']}", f"cardano.kupo_url={cardano['kupo_url']}"]
+    found += [f"api_port={supervisor.free_port()}", f"listen_port={supervisor.free_port()}"]
+    if lnd:
+        node = supervisor.lightning_node(network, lnd)
+        found += [f"bitcoin.{key}={node[key]}" for key in ("host", "port", "tls_cert", "macaroon")]
+        found += ["bitcoin.enabled=true", "swap.enabled=true"]
+    return found
+
+
 def span_ms(text: str) -> int:
     """+30s, +15m, +2h, +7d in milliseconds; fails on anything else."""
     match = re.fullmatch(r"\+?(\d{1,7})(ms|s|m|h|d)", text)
@@ -62,7 +75,20 @@ def up(
     as_json: JsonFlag = False,
 ) -> None:
     """Start both networks on free ports; writes regtest.json (endpoints, certificates, macaroons, faucet)."""
-    emit(as_json, _supervisor().up(directory, bln, detach=detach), record)
+    emit(as_json, _supervisor().up(directory, bln, detach=detach), _show_network)
+
+
+def _show_network(found: dict[str, Any]) -> None:
+    cardano, bitcoin = found["cardano"], found["bitcoin"]
+    rows = [("Ogmios", cardano["ogmios_url"], ""), ("Kupo", cardano["kupo_url"], "")]
+    rows += [
+        (f"LND {name}", f"{node['host']}:{node['port']}", node["pubkey"])
+        for name, node in bitcoin["nodes"].items()
+    ]
+    table(f"Networks ({bitcoin['version']})", ("what", "where", "node id"), rows)
+    console.print(
+        "Make a node on them: gateway init --dir NODE --regtest DIR (with --lnd gateway: a gateway)"
+    )
 
 
 @regtest.command()
@@ -127,3 +153,36 @@ def faucet(
     emit(as_json, _supervisor().faucet(directory, address, lovelace), record)
     if not as_json:
         console.print("sent")
+
+
+NodeName = Annotated[str, typer.Option("--node", help="Which of the network's Lightning nodes.")]
+
+
+@regtest.command()
+@guarded
+def invoice(
+    sat: Annotated[int, typer.Argument(min=1)],
+    node: NodeName = "alice",
+    memo: Annotated[str, typer.Option(help="Its description.")] = "regtest",
+    directory: RegtestDir = DEFAULT,
+    as_json: JsonFlag = False,
+) -> None:
+    """An invoice of one of the network's Bitcoin Lightning nodes, to be paid from a channel."""
+    made = _supervisor().invoice(directory, node, sat * 1000, memo)
+    # alone on its line and never wrapped, so that it can be copied or used in $(…)
+    emit(as_json, made, lambda value: typer.echo(value["invoice"]))
+
+
+@regtest.command()
+@guarded
+def pay(
+    invoice: Annotated[str, typer.Argument(help="BOLT 11 invoice.")],
+    node: NodeName = "alice",
+    directory: RegtestDir = DEFAULT,
+    as_json: JsonFlag = False,
+) -> None:
+    """Pay an invoice from one of the network's Bitcoin Lightning nodes."""
+    result = _supervisor().pay(directory, node, invoice)
+    emit(as_json, result, record)
+    if result["status"] != "SUCCEEDED":
+        raise typer.Exit(FAILED)

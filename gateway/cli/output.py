@@ -54,7 +54,7 @@ def record(value: dict[str, Any], skip: Sequence[str] = ()) -> None:
             content = ", ".join(f"{k}={v}" for k, v in content.items() if v not in ("", None))
         elif isinstance(content, list):
             content = "\n  ".join(["", *(str(item) for item in content)])
-        console.print(f"[bold]{key}[/bold]: {content}")
+        console.print(f"[bold]{key}[/bold]: {content}", soft_wrap=True)
 
 
 def ada(lovelace: int) -> str:

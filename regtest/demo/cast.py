@@ -7,24 +7,19 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from regtest.supervisor import free_port
+
 PASSWORD = "correct horse battery staple"  # of throw-away nodes on this machine
 
 
 class Failed(Exception):
     """A step did not get what it waited for; the text says what."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def eventually(what: str, check: Any, within_s: float = 60.0, every_s: float = 0.1) -> Any:
