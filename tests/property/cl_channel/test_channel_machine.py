@@ -1,0 +1,137 @@
+"""Random histories of two channel ends over a modelled ledger: each side can always enforce what it is owed.
+
+GATEWAY_HISTORIES sets how many histories of 50 actions a run tries.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from gateway.cl.channel import inputs as i
+from gateway.units import Ms
+from tests.support.channel_model import ModelEnd, World
+
+pytestmark = [pytest.mark.kind("SM"), pytest.mark.timeout(1800)]
+
+HISTORIES = int(os.environ.get("GATEWAY_HISTORIES", "100"))
+ACTIONS = 50
+SETTINGS = settings(
+    max_examples=HISTORIES,
+    stateful_step_count=ACTIONS,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+SIDE = st.integers(0, 1)
+NTH = st.integers(0, 30)
+
+
+class ChannelMachine(RuleBasedStateMachine):
+    end: type[ModelEnd] = ModelEnd
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(self.end)
+        self.closer, self.talk = 0, True
+
+    @initialize(closer=SIDE, talk=st.booleans())
+    def begin(self, closer: int, talk: bool) -> None:
+        self.closer, self.talk = closer, talk
+
+    @rule(
+        who=SIDE, amount=st.sampled_from([1, 10, 100, 400, 900]), life=st.sampled_from([120, 200, 300, 600])
+    )
+    def offer(self, who: int, amount: int, life: int) -> None:
+        self.world.offer(who, amount, Ms(life * 1_000))
+
+    @rule(who=SIDE, count=st.integers(1, 4))
+    def deliver(self, who: int, count: int) -> None:
+        for _ in range(count):
+            self.world.pair.deliver(who)
+
+    @rule(who=SIDE, nth=NTH)
+    def fulfil(self, who: int, nth: int) -> None:
+        self.world.fulfil(who, nth)
+
+    @rule(who=SIDE, nth=NTH)
+    def cancel(self, who: int, nth: int) -> None:
+        self.world.cancel(who, nth)
+
+    @rule(who=SIDE, nth=NTH)
+    def replay(self, who: int, nth: int) -> None:
+        self.world.replay(who, nth)
+
+    @rule()
+    def drop_and_reconnect(self) -> None:
+        self.world.reconnect()
+
+    @rule(who=SIDE)
+    def crash(self, who: int) -> None:
+        self.world.crash(who)
+
+    @rule(who=SIDE)
+    def next_write_fails(self, who: int) -> None:
+        self.world.ends[who].fail_write = True
+
+    @rule(who=SIDE)
+    def dies_after_the_next_commit(self, who: int) -> None:
+        self.world.ends[who].fail_send = True
+
+    @rule(seconds=st.sampled_from([1, 1, 2, 10, 30]), first=SIDE)
+    def time_passes(self, seconds: int, first: int) -> None:
+        self.world.advance(seconds, first)
+
+    @rule()
+    def rollback(self) -> None:
+        self.world.rollback()
+
+    @rule(who=SIDE, amount=st.sampled_from([1, 500]))
+    def add_funds(self, who: int, amount: int) -> None:
+        self.world.add_funds(who, amount)
+
+    @rule(who=SIDE, now=st.booleans(), sure=st.integers(0, 3))
+    def close(self, who: int, now: bool, sure: int) -> None:
+        if sure == 0:
+            self.world.ends[who].feed(i.CloseAsked(now, "test"))
+
+    def teardown(self) -> None:
+        self.world.finish(self.closer, self.talk)
+
+
+class HostileMachine(ChannelMachine):
+    """One partner also closes with old snapshots and signs an index twice; the other loses nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thief = 0
+
+    @initialize(thief=SIDE)
+    def choose(self, thief: int) -> None:
+        self.thief = thief
+
+    @rule(nth=NTH)
+    def old_close(self, nth: int) -> None:
+        self.world.cheat_close(self.thief, nth)
+
+    @rule(nth=NTH)
+    def same_index_again(self, nth: int) -> None:
+        self.world.cheat_cheque(self.thief, nth)
+
+
+@pytest.mark.threat("P1")
+@pytest.mark.threat("P2")
+@pytest.mark.threat("P9")
+@pytest.mark.threat("P15")
+def test_honest_ends_lose_nothing_whatever_line_store_and_chain_do() -> None:
+    run_state_machine_as_test(ChannelMachine, settings=SETTINGS)
+
+
+@pytest.mark.threat("V7")
+@pytest.mark.threat("P6")
+def test_an_honest_end_loses_nothing_to_a_partner_that_cheats() -> None:
+    run_state_machine_as_test(HostileMachine, settings=SETTINGS)
