@@ -8,6 +8,7 @@ from gateway.cl.channel import effects as f
 from gateway.cl.channel import state as s
 from gateway.cl.channel.errors import CHEQUE_ANSWERED, CHEQUE_UNKNOWN
 from gateway.cl.data.types import ChannelId
+from gateway.cl.node.chain_service import ChainService
 from gateway.cl.node.channels import Channels
 from gateway.cl.node.peers import Peers
 from gateway.errors import Refused, Rejection
@@ -26,8 +27,8 @@ log = structlog.get_logger("gateway.legs")
 class Legs:
     """Implements swap.ports.ChannelLegs."""
 
-    def __init__(self, channels: Channels, peers: Peers) -> None:
-        self._channels, self._peers = channels, peers
+    def __init__(self, channels: Channels, peers: Peers, chain: ChainService) -> None:
+        self._channels, self._peers, self._chain = channels, peers, chain
 
     async def standing(self, channel: ChannelId) -> ChannelStanding | None:
         state = self._channels.state(channel)
@@ -76,6 +77,9 @@ class Legs:
             await self._channels.cancel(channel, index, code)
         except Refused as refused:
             _gone(refused)
+
+    async def top_up(self, channel: ChannelId, lovelace: Lovelace) -> None:
+        await self._chain.add_funds(channel, lovelace)
 
 
 def _gone(refused: Refused) -> None:

@@ -24,6 +24,7 @@ from gateway.swap.quote import Direction, Quote
 from gateway.units import Lovelace
 
 log = structlog.get_logger("gateway.peer_swaps")
+ASK_AGAIN_WITHIN_MS = 20_000  # less than the client's own patience
 MOST_AT_ONCE = 64  # questions of all peers together; more wait in their connection
 
 _PHASES: dict[type, w.SwapPhase] = {
@@ -103,7 +104,9 @@ class PeerSwaps:
                 await self._reply(peer, envelope, await self._status(peer, hashlock))
             case w.SwapQuote() as quote if channel is not None:
                 await self._quoted(peer, channel, quote)
-            case w.SwapRefused(hashlock, code, field, got, allowed, detail):
+            case w.SwapRefused(hashlock, code, field, got, allowed, detail, retry):
+                if retry is not None and retry <= ASK_AGAIN_WITHIN_MS:
+                    return  # the gateway asks for patience: the client asks again by itself
                 if self.client is not None and hashlock is not None:
                     bound = f" (allowed: {allowed})" if allowed else ""
                     words = f"{field}={got}{bound} {detail}" if field else detail

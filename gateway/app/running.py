@@ -122,7 +122,7 @@ class Running:
         )
         transport = TcpTransport(self.node_id, self.signer.node_ecdh)
         self.peers = Peers(self.node_id, transport, hello, self.channels, self.clock)
-        self.legs = Legs(self.channels, self.peers)
+        self.legs = Legs(self.channels, self.peers, self.chain)
         self.client = SwapClient(
             store, self.legs, self.swaps, self.clock, profile, on_change=self._swap_changed
         )

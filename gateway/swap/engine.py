@@ -49,7 +49,7 @@ from gateway.swap.quote import (
 from gateway.swap.runner import Key, Machine, Runner
 from gateway.swap.timelock import LEAST_STRESS, Clocks, cltv_limit
 from gateway.swap.transitions import evolve
-from gateway.units import BlockHeight, Lovelace, Msat
+from gateway.units import BlockHeight, Lovelace, Ms, Msat
 
 log = structlog.get_logger("gateway.swap")
 
@@ -86,6 +86,7 @@ class SwapEngine:
         self._quoting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: set[Key] = set()
+        self._adding: set[ChannelId] = set()
         self._constants: TimeConstants | None = None
         self._own_node = b""
         self.paused = ""
@@ -176,7 +177,7 @@ class SwapEngine:
             return errors.NO_CARDANO_LIQUIDITY(field="channel", got=channel.hex(), detail=why)
         balances = await self._btc.balances()
         reserved_out = reserved_in = Msat(0)
-        reserved_cheques, slots_in, slots_out = Lovelace(0), 0, 0
+        reserved_cheques, promised, slots_in, slots_out = Lovelace(0), Lovelace(0), 0, 0
         for key, state in self.runner.live.items():
             quote = state.quote
             waiting = isinstance(state, (s.Quoted, s.IncomingLocked, s.OutgoingIntended))
@@ -184,7 +185,10 @@ class SwapEngine:
                 continue
             if key.kind == OUT:
                 reserved_out += quote.bitcoin + quote.routing_budget
-                slots_in += quote.channel == channel
+                if quote.channel == channel:
+                    slots_in += 1
+                    # what a quote promises to be paid with cannot back a second one
+                    promised += quote.cardano if isinstance(state, s.Quoted) else Lovelace(0)
             else:
                 reserved_in += quote.bitcoin
                 if quote.channel == channel:
@@ -195,7 +199,7 @@ class SwapEngine:
                 bitcoin_local=balances.local - reserved_out,
                 bitcoin_remote=balances.remote - reserved_in,
                 channel_local=standing.local - reserved_cheques,
-                channel_remote=standing.remote,
+                channel_remote=standing.remote - promised,
                 free_slots_in=standing.free_slots_in - slots_in,
                 free_slots_out=standing.free_slots_out - slots_out,
             ),
@@ -264,9 +268,40 @@ class SwapEngine:
                     return context
                 quote = quote_btc_to_cl(context, hashlock, receive)
                 if isinstance(quote, Rejection):
-                    return quote
+                    return self._add_missing(quote, context, receive)
                 await self.runner.begin(lambda n: Key(IN, hashlock, n), hashlock, e.QuoteGiven(quote))
         return await self._made_invoice(hashlock, peer)
+
+    def _add_missing(self, refusal: Rejection, context: QuoteContext, receive: Lovelace) -> Rejection:
+        """On request the gateway adds what a receiver lacks, up to what it wants to hold in one channel at all;
+        the answer says when to ask again. A peer that never uses it costs one fee and locks no more than that."""
+        wanted = receive + self._policy.cardano_reserve
+        have, most = context.liquidity.channel_local, self._policy.auto_add_most
+        if refusal.spec is not errors.NO_CARDANO_LIQUIDITY or wanted > most or wanted <= have:
+            return refusal
+        if context.channel not in self._adding:
+            self._adding.add(context.channel)
+            self._spawn(self._top_up(context.channel, wanted - have))
+        return replace(
+            refusal,
+            retry_after_ms=self._until_added().value,
+            detail=f"{refusal.detail}; the gateway adds it now, ask again",
+        )
+
+    def _until_added(self) -> Ms:
+        profile = self._profile
+        return profile.cardano.blocks_within(profile.staged_depth + 1, profile.eps(0))
+
+    async def _top_up(self, channel: ChannelId, missing: Lovelace) -> None:
+        try:
+            await self._legs.top_up(channel, missing)
+            log.info("swap.added", channel=channel.hex(), lovelace=missing.value)
+            # until it lies deep the same lack is seen again: one addition at a time
+            await asyncio.sleep(self._until_added().value / 1000)
+        except Refused as refused:
+            log.warning("swap.not_added", channel=channel.hex(), code=refused.rejection.code)
+        finally:
+            self._adding.discard(channel)
 
     async def _made_invoice(self, hashlock: Hashlock, peer: bytes) -> Quote | Rejection:
         key = await self.runner.latest(hashlock)

@@ -38,6 +38,9 @@ class ChannelLegs(Protocol):
 
     async def fulfil_cheque(self, channel: ChannelId, index: int, preimage: Preimage) -> None: ...
     async def cancel_cheque(self, channel: ChannelId, index: int, code: str) -> None: ...
+    async def top_up(self, channel: ChannelId, lovelace: Lovelace) -> None:
+        """Adds funds of ours on chain (step add); they count once they lie deep enough."""
+        ...
 
 
 class PeerLink(Protocol):

@@ -35,7 +35,9 @@ class Report:
         self.rows: list[Row] = []
         self.versions: dict[str, str] = {"python": sys.version.split()[0]}
         self._began = time.monotonic()
-        self._console = Console()
+        console = Console()
+        # a log file has no width of its own: amounts must not be cut there
+        self._console = console if console.is_terminal else Console(width=118)
 
     @contextmanager
     def step(self, name: str, title: str) -> Iterator[Step]:

@@ -40,6 +40,7 @@ from gateway.units import Lovelace, Ms, PosixMs
 
 log = structlog.get_logger("gateway.channels")
 KIND = "channel"
+MOST_FUNDING_A_PEER, MOST_FUNDING = 4, 256
 
 
 class Chain(Protocol):
@@ -371,6 +372,15 @@ class Channels:
             )
         if refusal is not None:
             await self._reply(node_id, Envelope(m.RefuseChannel(refusal.code, str(refusal)), channel))
+            return
+        waiting = [one for one, _ in self._states.values() if isinstance(one, s.Funding)]
+        theirs = sum(one.agreement.peer == node_id for one in waiting)
+        if theirs >= MOST_FUNDING_A_PEER or len(waiting) >= MOST_FUNDING:
+            # each costs us a key, a row and a watch for as long as its opener likes
+            busy = errors.OPEN_TERMS(
+                field="channels", got=f"{theirs} of yours wait for funds", allowed=f"{MOST_FUNDING_A_PEER}"
+            )
+            await self._reply(node_id, Envelope(m.RefuseChannel(busy.code, str(busy)), channel))
             return
         key = await self._signer.new_channel_key()
         agreement = s.Agreement(
