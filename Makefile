@@ -9,7 +9,7 @@ BLN ?= embedded
 PYTEST_ARGS ?=
 SLOW := devnet or daemons or node
 
-.PHONY: demo test check fmt lint types unit validators validators-check lock daemons judge postgres docs wheel-test clean
+.PHONY: demo test check fmt lint types unit validators validators-check lock daemons judge postgres docs wheel-test smoke clean
 
 demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 	$(BIN)/python -m regtest.demo --bln $(BLN)
@@ -55,6 +55,9 @@ docs: $(VENV)/.dev
 
 wheel-test: $(VENV)/.dev
 	$(BIN)/python -m regtest.wheel
+
+smoke:
+	$(PYTHON) requirements/smoke.py
 
 lock:
 	$(PYTHON) requirements/lock.py
