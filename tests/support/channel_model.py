@@ -281,8 +281,10 @@ class World:
         end.offer(n, amount, life)
 
     def pick(self, who: int, nth: int) -> s.Held | None:
+        """A held cheque, one without an answer if there is any."""
         state = self.ends[who].state
-        held = [one for one in state.books.held] if isinstance(state, s.WithBooks) else []
+        held = [*state.books.held] if isinstance(state, s.WithBooks) else []
+        held = [one for one in held if isinstance(one.status, s.Unanswered)] or held
         return held[nth % len(held)] if held else None
 
     def fulfil(self, who: int, nth: int) -> None:

@@ -126,13 +126,24 @@ def settling(state: s.Closing | s.OnChain | s.Ended, given: i.Input, context: i.
         case i.PeerBack():
             return Continue((), (f.Send(m.Closing(True, "cl.channel.closing")),))
         case i.CloseAsked():
-            return Wait("the channel closes already")
+            return _close_again(state)
         case i.OfferCheque():
             return Reject(errors.CHANNEL_FROZEN(detail="the channel closes"))
         case i.PeerSaid():
             return Reject(errors.PEER_MESSAGE(field="message", got=type(given.message).__name__))
         case _:
             return Reject(errors.CHANNEL_STATE(field="state", got=type(state).__name__))
+
+
+def _close_again(state: s.Closing | s.OnChain | s.Ended) -> Result:
+    """A rollback took the partner's close away and it may never come back: then we close ourselves."""
+    if (
+        isinstance(state, s.OnChain)
+        and isinstance(state.output.datum.stage, Opened)
+        and not state.closed_by_us
+    ):
+        return Continue((e.StageSeen(state.output, True),))
+    return Wait("the channel closes already")
 
 
 def _fulfil_for_chain(state: s.WithBooks, index: int, preimage: Preimage, context: i.Context) -> Result:

@@ -43,9 +43,7 @@ class ChannelMachine(RuleBasedStateMachine):
     def begin(self, closer: int, talk: bool) -> None:
         self.closer, self.talk = closer, talk
 
-    @rule(
-        who=SIDE, amount=st.sampled_from([1, 10, 100, 400, 900]), life=st.sampled_from([120, 200, 300, 600])
-    )
+    @rule(who=SIDE, amount=st.sampled_from([1, 10, 100, 400, 900]), life=st.sampled_from([60, 200, 400, 900]))
     def offer(self, who: int, amount: int, life: int) -> None:
         self.world.offer(who, amount, Ms(life * 1_000))
 
@@ -53,6 +51,18 @@ class ChannelMachine(RuleBasedStateMachine):
     def deliver(self, who: int, count: int) -> None:
         for _ in range(count):
             self.world.pair.deliver(who)
+
+    @rule(count=st.integers(1, 20), first=SIDE)
+    def deliver_both(self, count: int, first: int) -> None:
+        for n in range(count):
+            self.world.pair.deliver((first + n) % 2)
+
+    @rule(who=SIDE, nth=NTH, amount=st.sampled_from([1, 10, 100]))
+    def pay(self, who: int, nth: int, amount: int) -> None:
+        self.world.offer(who, amount, Ms(900_000))
+        for _ in range(3):
+            self.world.pair.deliver(who)
+        self.world.fulfil(1 - who, nth)
 
     @rule(who=SIDE, nth=NTH)
     def fulfil(self, who: int, nth: int) -> None:
