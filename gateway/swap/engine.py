@@ -81,11 +81,12 @@ class SwapEngine:
     ) -> None:
         self._store, self._btc, self._legs, self._clock = store, bitcoin, legs, clock
         self._profile, self._policy = profile, policy
-        self._on_alarm = on_alarm
+        self._on_change, self._on_alarm = on_change, on_alarm
         self._options = options or EngineOptions()
         self._quoting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: set[Key] = set()
+        self._unsent: set[Key] = set()  # intended by this process and not yet handed to LND
         self._adding: set[ChannelId] = set()
         self._constants: TimeConstants | None = None
         self._own_node = b""
@@ -94,7 +95,13 @@ class SwapEngine:
             Machine(OUT, cl_to_btc.decide, evolve, self._out_context, s.FINAL),
             Machine(IN, btc_to_cl.decide, evolve, self._in_context, s.FINAL),
         )
-        self.runner = Runner(store, machines, self._perform, on_change)
+        self.runner = Runner(store, machines, self._perform, self._changed)
+
+    def _changed(self, key: Key, state: Any, event: Any) -> None:
+        """Called by the commit that intends a payment, before anything can look for it or send it."""
+        if key.kind == OUT and isinstance(event, e.OutgoingWasIntended):
+            self._unsent.add(key)
+        self._on_change(key, state, event)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -376,6 +383,8 @@ class SwapEngine:
             case f.PayInvoice():
                 await self._pay(key, effect, redelivered)
             case f.LookUpPayment(hashlock):
+                if key in self._unsent:
+                    return  # "LND has no record" proves nothing about what we are about to send (X5)
                 await self.runner.feed(key, i.PaymentAnswer(await self._btc.track(hashlock)))
             case f.LookUpInvoice(hashlock):
                 await self._answer_invoice(key, hashlock)
@@ -415,16 +424,21 @@ class SwapEngine:
 
     async def _pay(self, key: Key, effect: f.PayInvoice, redelivered: bool) -> None:
         """Sends at most once. A delivery after a crash only looks: whether it was sent is LND's to say (X5, X6)."""
-        request = effect.request
-        if redelivered:
-            await self.runner.feed(key, i.PaymentAnswer(await self._btc.track(request.hashlock)))
-            return
-        state = self.runner.live.get(key)
-        if isinstance(state, s.OutgoingIntended) and isinstance(state.incoming, s.ChequeIn):
-            # the height may have moved since the decision: LND counts the limit from its own height at the start
-            limit = cltv_limit(self._profile, await self._clocks(), state.incoming.timeout, state.quote.eps)
-            request = replace(request, cltv_limit=min(request.cltv_limit, limit))
-        await self.runner.feed(key, i.PaymentAnswer(await self._btc.pay(request)))
+        try:
+            state = self.runner.live.get(key)
+            request = effect.request
+            if redelivered or not isinstance(state, s.OutgoingIntended):
+                await self.runner.feed(key, i.PaymentAnswer(await self._btc.track(request.hashlock)))
+                return
+            if isinstance(state.incoming, s.ChequeIn):
+                # the height may have moved since the decision: LND counts from its own height at the start
+                limit = cltv_limit(
+                    self._profile, await self._clocks(), state.incoming.timeout, state.quote.eps
+                )
+                request = replace(request, cltv_limit=min(request.cltv_limit, limit))
+            await self.runner.feed(key, i.PaymentAnswer(await self._btc.pay(request)))
+        finally:
+            self._unsent.discard(key)
 
 
 def read_invoice(text: str) -> InvoiceFacts | Rejection:
