@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from itertools import combinations, product
 
 from gateway.cl.data import books
@@ -27,8 +27,26 @@ LOCK = SECRET.hashlock
 SIGNATURE = t.Signature(b"\x00" * 64)
 LB, UB, TIMEOUT, PERIOD = PosixMs(900), PosixMs(1_000), PosixMs(10**6), Ms(100)
 ZERO = t.Squash()
-Pair = tuple[t.Squash, t.Squash]  # (received by 0, received by 1)
 Indices = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """A snapshot: pair[p] is the squash received by p. Made by `pair_of` alone, so that identity is equality."""
+
+    first: t.Squash
+    second: t.Squash
+
+    def __getitem__(self, p: int) -> t.Squash:
+        return self.second if p else self.first
+
+
+@cache
+def pair_of(first: t.Squash, second: t.Squash) -> Pair:
+    return Pair(first, second)
+
+
+NOTHING = pair_of(ZERO, ZERO)
 
 
 @dataclass(frozen=True)
@@ -91,18 +109,22 @@ def _covered(squash: t.Squash) -> set[int]:
     return {i for i in (1, 2, 3) if squash.covers(i)}
 
 
+@cache
+def _due(best: Pair, opened: tuple[Indices, Indices], cancelled: Indices, p: int, wording: Wording) -> Pair:
+    q = 1 - p
+    taken = set() if wording.cancel_below_held else _covered(best[p])
+    own_paid = taken & set(opened[p])
+    mine = _squash(p, own_paid, set(cancelled) - own_paid | taken - own_paid)
+    paid = set(opened[q])
+    null = set() if wording.sign_below_held else _covered(best[q]) - paid
+    theirs = _squash(q, paid, null)
+    return pair_of(mine, theirs) if p == 0 else pair_of(theirs, mine)
+
+
 def due(state: State, p: int, wording: Wording) -> Pair:
     """What p's books give: as receiver what the partner's squash covers and what p cancelled, as issuer what was
     opened and what the partner's squash cancels."""
-    best = state.held[p] or (ZERO, ZERO)
-    taken = set() if wording.cancel_below_held else _covered(best[p])
-    own_paid = taken & set(state.opened[p])
-    mine = _squash(p, own_paid, set(state.cancelled[p]) - own_paid | taken - own_paid)
-    q = 1 - p
-    paid = set(state.opened[q])
-    null = set() if wording.sign_below_held else _covered(best[q]) - paid
-    theirs = _squash(q, paid, null)
-    return (mine, theirs) if p == 0 else (theirs, mine)
+    return _due(state.held[p] or NOTHING, state.opened, state.cancelled[p], p, wording)
 
 
 def dead(state: State, p: int, wording: Wording) -> set[int]:
@@ -135,12 +157,12 @@ def settled(state: State, p: int, wording: Wording) -> set[int]:
 def acted(state: State, wording: Wording) -> State:
     """Both act at once on what has become certain, and can never undo it."""
     for p in (0, 1):
-        gone, safe = dead(state, p, wording), settled(state, p, wording)
-        state = replace(
-            state,
-            gone=_put(state.gone, p, (*sorted({*state.gone[p], *gone}),)),
-            safe=_put(state.safe, p, (*sorted({*state.safe[p], *safe}),)),
-        )
+        gone = dead(state, p, wording).difference(state.gone[p])
+        if gone:
+            state = replace(state, gone=_put(state.gone, p, (*sorted({*state.gone[p], *gone}),)))
+        safe = settled(state, p, wording).difference(state.safe[p])
+        if safe:
+            state = replace(state, safe=_put(state.safe, p, (*sorted({*state.safe[p], *safe}),)))
     return state
 
 
@@ -179,14 +201,14 @@ def steps(state: State, limits: tuple[int, int], wording: Wording) -> Iterator[t
         if wording.equal_index and not state.forged[p] and state.held[q] is not None:
             held = state.held[q]
             assert held is not None
-            bad = _put(held, q, replace(held[q], amount=Lovelace(0)))
+            bad = pair_of(*_put((held[0], held[1]), q, replace(held[q], amount=Lovelace(0))))
             tried = replace(state, forged=_put(state.forged, p, True))
             yield f"{p} signs less", replace(tried, held=_put(state.held, q, _newest(held, bad, wording)))
 
 
 def _sign(state: State, p: int, wording: Wording) -> State:
     new = due(state, p, wording)
-    last = state.signed[p][-1] if state.signed[p] else (ZERO, ZERO)
+    last = state.signed[p][-1] if state.signed[p] else NOTHING
     return state if new == last else replace(state, signed=_put(state.signed, p, (*state.signed[p], new)))
 
 
@@ -203,7 +225,7 @@ def _newest(held: Pair | None, pair: Pair, wording: Wording) -> Pair:
 
 
 def _signed(pair: Pair | None) -> t.SignedSnapshot | None:
-    return None if pair is None else t.SignedSnapshot(t.Snapshot(*pair), SIGNATURE)
+    return None if pair is None else t.SignedSnapshot(t.Snapshot(pair.first, pair.second), SIGNATURE)
 
 
 def _cheques(p: int, indices: Indices) -> tuple[t.PresentedCheque, ...]:
@@ -219,7 +241,7 @@ def _situation(who: int, lb: PosixMs = LB) -> books.Situation:
     return books.Situation(CID, Lovelace(2 * DEPOSIT), {KEYS[who]}, lambda *_: True, lb, UB)
 
 
-@lru_cache(maxsize=None)
+@cache
 def closed(closer: int, used: Pair | None, shown: Indices) -> tuple[t.Datum, tuple[t.Entry, ...]]:
     """The datum after `closer` closed with the snapshot `used` and those of `shown` that it leaves uncovered."""
     stage = t.Opened(Lovelace(DEPOSIT), t.Snapshot(), PERIOD)
@@ -233,7 +255,7 @@ def closed(closer: int, used: Pair | None, shown: Indices) -> tuple[t.Datum, tup
     return result.datum, entries
 
 
-@lru_cache(maxsize=None)
+@cache
 def answered(
     closer: int,
     used: Pair | None,
@@ -263,7 +285,7 @@ def answered(
     return result.datum.stage.other_amount.value
 
 
-@lru_cache(maxsize=None)
+@cache
 def unanswered(closer: int, used: Pair | None, shown: Indices) -> int:
     """What the closer keeps when nobody answers."""
     datum, _ = closed(closer, used, shown)
@@ -278,7 +300,7 @@ def _subsets(n: int) -> list[Indices]:
     return [one for size in range(n + 1) for one in combinations(range(1, n + 1), size)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def worst(
     p: int, best: Pair | None, published: tuple[Pair | None, ...], own: Indices, enemy: tuple[Pair, ...],
     claims: int, wording: Wording,
@@ -295,7 +317,7 @@ def worst(
     for used, shown in product((None, *enemy), _subsets(claims)):
         sides = (not wording.closers_side_fixed, True)
         if wording.whole_or_nothing and best is not None:
-            base = used or (ZERO, ZERO)
+            base = used or NOTHING
             sides = (True, True) if all(best[n].dominates(base[n]) for n in (0, 1)) else (False, False)
         found.append(2 * DEPOSIT - answered(q, used, shown, best, sides, own))
     return min(found)
