@@ -128,7 +128,7 @@ class LndNode(Daemon):
         extra: tuple[str, ...] = (),
     ) -> None:
         super().__init__(directory.name, directory)
-        self._program, self._btcd, self._password, self._extra = program, btcd, password, extra
+        self._program, self._btcd, self._password, self.extra = program, btcd, password, extra
         self.rpc_port, self.p2p_port = free_port(), free_port()
         self.pubkey = self.version = ""
         self.tls_cert = directory / "tls.cert"
@@ -158,7 +158,7 @@ class LndNode(Daemon):
             f"--btcd.rpcpass={btcd.SECRET}", f"--btcd.rpccert={btcd.cert}",
             f"--rpclisten=127.0.0.1:{self.rpc_port}", "--norest",
             f"--listen=127.0.0.1:{self.p2p_port}", "--bitcoin.defaultchanconfs=1", f"--alias={self.name}",
-            "--nobootstrap", "--trickledelay=100", *wallet, *self._extra,
+            "--nobootstrap", "--trickledelay=100", *wallet, *self.extra,
         )  # fmt: skip
 
     # -- gRPC -----------------------------------------------------------------------------------
@@ -199,6 +199,10 @@ class LndNode(Daemon):
         stub = walletunlocker_pb2_grpc.WalletUnlockerStub(self.channel)
         await stub.UnlockWallet(walletunlocker_pb2.UnlockWalletRequest(wallet_password=PASSWORD), timeout=60)
         await self._until(self._wallet_state, "SERVER_ACTIVE", "RPC_ACTIVE")
+
+    async def unlock_if_locked(self) -> None:
+        if self._password and await self._wallet_state() == "LOCKED":
+            await self.unlock()
 
     async def _until(self, ask: Any, *wanted: str) -> None:
         found = ""

@@ -18,7 +18,7 @@ from regtest.bitcoin.coins import Miner
 from regtest.bitcoin.daemons import Btcd, DaemonFailed, LndNode
 
 NAMES = ("gateway", "hub", "alice")
-CHANNEL_SAT, PUSH_SAT = 10_000_000, 5_000_000
+CHANNEL_SAT = 10_000_000
 WALLET_SAT = 100_000_000
 SUBSIDY_SAT = 5_000_000_000
 _AT_ONCE, _PAUSE_S = 10, 0.02
@@ -26,12 +26,16 @@ _AT_ONCE, _PAUSE_S = 10, 0.02
 
 @dataclass(frozen=True, slots=True)
 class RegtestOptions:
-    """`encrypted` nodes have a wallet password; `extra` are further LND options by node."""
+    """`encrypted` nodes have a wallet password; `extra` are further LND options by node; `channels` are
+    (opener, partner, satoshis), half of them on each side."""
 
     version: str = NEWEST
     encrypted: frozenset[str] = frozenset()
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    channels: tuple[tuple[str, str], ...] = (("gateway", "hub"), ("hub", "alice"))
+    channels: tuple[tuple[str, str, int], ...] = (
+        ("gateway", "hub", CHANNEL_SAT),
+        ("hub", "alice", CHANNEL_SAT),
+    )
 
 
 class BitcoinRegtest:
@@ -104,21 +108,22 @@ class BitcoinRegtest:
 
     async def _open_channels(self) -> None:
         pb = stubs.lightning_pb2
-        for first, second in self.options.channels:
+        for first, second, sat in self.options.channels:
             node, other = self.nodes[first], self.nodes[second]
             address = pb.LightningAddress(pubkey=other.pubkey, host=f"127.0.0.1:{other.p2p_port}")
             await self.until(partial(_connect, node, address), f"{first} to connect to {second}")
             request = pb.OpenChannelRequest(
-                node_pubkey=bytes.fromhex(other.pubkey), local_funding_amount=CHANNEL_SAT, push_sat=PUSH_SAT
+                node_pubkey=bytes.fromhex(other.pubkey), local_funding_amount=sat, push_sat=sat // 2
             )
             await self.until(partial(_open, node, request), f"{first} to open to {second}")
+            await self.mine(1)  # a second channel of one pair needs the first one's change
         await self.mine(6)
         for node in self.nodes.values():
-            await self.until(partial(self._ready, node), f"{node.name} to know every channel")
+            await self.until(partial(self.ready, node), f"{node.name} to know every channel")
 
-    async def _ready(self, node: LndNode) -> bool:
+    async def ready(self, node: LndNode) -> bool:
         pb = stubs.lightning_pb2
-        mine = sum(node.name in pair for pair in self.options.channels)
+        mine = sum(node.name in (first, second) for first, second, _ in self.options.channels)
         active = await node.rpc("ListChannels", pb.ListChannelsRequest(active_only=True))
         graph = await node.rpc("DescribeGraph", pb.ChannelGraphRequest(include_unannounced=True))
         known = [e for e in graph.edges if e.HasField("node1_policy") and e.HasField("node2_policy")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from typing import TypeVar
 
 from gateway.bolt import bolt11
@@ -19,8 +20,17 @@ AMOUNT = 20_000_000  # msat
 CLTV = 40
 
 
+_salt = b""
+
+
+def new_secrets() -> None:
+    """Real networks serve many tests: no hash may come twice."""
+    global _salt
+    _salt = secrets.token_bytes(8)
+
+
 def secret(name: str) -> Preimage:
-    return Preimage(hashlib.sha256(name.encode()).digest())
+    return Preimage(hashlib.sha256(_salt + name.encode()).digest())
 
 
 def request(

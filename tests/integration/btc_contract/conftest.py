@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.btc_lab import Lab, running
 from tests.support.btc_lab_sim import SimulatedLab
+from tests.support.btc_steps import new_secrets
 
 REAL = ("0.20", "0.21")
 
@@ -24,6 +25,7 @@ def _lab(name: str, directory: Path) -> Lab:
     params=["embedded", *(pytest.param(f"lnd-{version}", marks=pytest.mark.daemons) for version in REAL)]
 )
 async def lab(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Lab]:
+    new_secrets()
     async with running(_lab(request.param, tmp_path)) as one:
         yield one
 
