@@ -28,8 +28,9 @@ from gateway.cl.signer.keystore import Keystore
 from gateway.config import load
 from gateway.hashlock import Hashlock
 from gateway.store.hooks import HookPoint
+from gateway.units import Lovelace
 
-PASSWORD = "of throw-away nodes"  # noqa: S105
+PASSWORD = "of throw-away nodes"
 NEVER_SENT_AFTER_S = 1.0  # the proof "never sent" needs the sender's connection dead for this long
 TICK_S = 0.25
 KILLED = "killed"  # the file that says where a trap ended the process
@@ -116,7 +117,7 @@ async def _answer(node: TrappedGateway, trap: Trap, order: dict[str, Any]) -> di
             return await _look(node, order)
         case "add_funds":
             channel = ChannelId(bytes.fromhex(order["channel"]))
-            await node.chain.add_funds(channel, type(node.channels.policy.min_ada)(order["lovelace"]))
+            await node.chain.add_funds(channel, Lovelace(order["lovelace"]))
         case unknown:
             raise ValueError(f"no such order: {unknown}")
     return {}

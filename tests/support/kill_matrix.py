@@ -33,8 +33,12 @@ PAY_MSAT, RECEIVE = 2_000_000, 400_000
 ROUTING_BUDGET_MSAT = 1_000 + PAY_MSAT // 200
 PATIENCE_S = 15.0
 QUIET_S = 0.4
-# written as often as somebody looks: killed at the first of each swap only
-POLLED = ("chain.block", "outbox.failed", "channel.Tick", "l1tx.ended", "swap.out.Tick", "swap.in.Tick")
+# written by the clock, in no place of their own: killed at once a swap
+POLLED = ("chain.block", "outbox.failed", "channel.Tick", "swap.out.Tick", "swap.in.Tick")
+
+
+def _up(numerator: int, denominator: int) -> int:
+    return -(-numerator // denominator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,9 @@ def points(record: list[str], stages: tuple[str, ...]) -> list[Point]:
             continue
         stage, _, name = at.partition(":")
         seen[at] += 1
-        if stage in stages and (seen[at] == 1 or name not in POLLED):
-            found.append(Point(at, seen[at], acted))
+        point = Point(at, 1, acted=False) if name in POLLED else Point(at, seen[at], acted)
+        if stage in stages and point not in found:
+            found.append(point)
     return found
 
 
@@ -93,6 +98,13 @@ class Record:
             "writes": self.writes, "kills": self.kills, **numbers, "outcomes": self.outcomes,
             "unreached": self.unreached, "seconds": round(self.seconds, 1), **details,
         }  # fmt: skip
+
+    def check(self, least_kills: int) -> None:
+        """Fails with everything that went wrong, and when too little of the plan was carried out."""
+        problems = self.lost + self.double_paid + self.stuck
+        assert not problems, "\n".join(problems)
+        assert self.kills >= least_kills, self.row()
+        assert len(self.unreached) * 10 <= self.kills, self.unreached
 
     def save(self) -> None:
         """Into the list that several test processes share."""
@@ -134,7 +146,7 @@ class Swap:
     async def over(self) -> bool:
         raise AssertionError("each direction has its own")
 
-    def judge(self, moved: Money, other: Money) -> Iterable[tuple[str, str]]:
+    def judge(self, moved: Money) -> Iterable[tuple[str, str]]:
         raise AssertionError("each direction has its own")
 
     async def settled(self) -> bool:
@@ -177,7 +189,7 @@ class Out(Swap):
         state = await self.world.user.client.runner.state_of(self.key)
         return isinstance(state, (payer.Paid, payer.Failed, payer.Refused)) and not await self.ready()
 
-    def judge(self, moved: Money, other: Money) -> Iterable[tuple[str, str]]:
+    def judge(self, moved: Money) -> Iterable[tuple[str, str]]:
         settled = self.acted and self.ending == "settled"
         if moved.alice_msat > PAY_MSAT:
             yield "double_paid", f"alice got {moved.alice_msat} msat"
@@ -195,8 +207,8 @@ class Out(Swap):
     @staticmethod
     def _price() -> int:
         """By the published terms: amount and budget at 13 lovelace for 100 msat, 1000 lovelace and 0.5%."""
-        converted = -(-(PAY_MSAT + ROUTING_BUDGET_MSAT) * 13 // 100)
-        return converted + 1_000 + -(-converted * 5_000 // 1_000_000)
+        converted = _up((PAY_MSAT + ROUTING_BUDGET_MSAT) * 13, 100)
+        return converted + 1_000 + _up(converted * 5_000, 1_000_000)
 
 
 class In(Swap):
@@ -235,7 +247,7 @@ class In(Swap):
         ended = isinstance(state, (payee.Received, payee.Refused))
         return ended and (self._paying is None or self._paying.done())
 
-    def judge(self, moved: Money, other: Money) -> Iterable[tuple[str, str]]:
+    def judge(self, moved: Money) -> Iterable[tuple[str, str]]:
         result = self._paying.result() if self._paying is not None else PayResult("NONE")
         settled = self.acted and self.ending == "settled"
         if result.settled != settled:
@@ -250,8 +262,9 @@ class In(Swap):
 
     @staticmethod
     def _price() -> int:
-        with_fees = RECEIVE + 1_000 + -(-RECEIVE * 5_000 // 1_000_000)
-        return -(-(-(-with_fees * 100 // 13)) // 1_000) * 1_000
+        """The same terms backwards, in whole satoshis."""
+        with_fees = RECEIVE + 1_000 + _up(RECEIVE * 5_000, 1_000_000)
+        return _up(_up(with_fees * 100, 13), 1_000) * 1_000
 
 
 MADE: dict[Direction, type[Swap]] = {"cl_to_btc": Out, "btc_to_cl": In}
@@ -285,7 +298,7 @@ async def dry_run(world: World, direction: Direction, ending: Ending) -> list[st
     await swap.act()
     await until("the swap to end", swap.settled)
     await asyncio.sleep(QUIET_S)
-    problems = list(swap.judge((await world.money()).since(before), before))
+    problems = list(swap.judge((await world.money()).since(before)))
     if problems:
         raise AssertionError(f"an undisturbed {direction} swap: {problems}")
     answer = await world.child.ask("recorded")
@@ -325,13 +338,13 @@ async def kill_once(
     finally:
         world.legs.open.set()
     moved = (await world.money()).since(before)
-    for kind, what in swap.judge(moved, before):
+    for kind, what in swap.judge(moved):
         getattr(record, kind).append(f"{label}: {what}")
 
 
 async def _rest(world: World, swap: Swap, before: Money) -> bool:
     """LND takes settled HTLCs out of its balances a moment later; a wrong balance is wrong after that too."""
-    return not list(swap.judge((await world.money()).since(before), before)) or await _waited()
+    return not list(swap.judge((await world.money()).since(before))) or await _waited()
 
 
 async def _waited() -> bool:

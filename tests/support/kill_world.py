@@ -92,6 +92,9 @@ class GatedLegs:
         await self._pass()
         await self._legs.cancel_cheque(channel, index, code)
 
+    async def top_up(self, channel: ChannelId, lovelace: Lovelace) -> None:
+        await self._legs.top_up(channel, lovelace)
+
     async def _pass(self) -> None:
         self.waiting.set()
         await self.open.wait()
@@ -264,12 +267,11 @@ class World:
         self.devnet.faucet({str(self.user.wallet_address): FAUCET, view["address"]: FAUCET})
         await self.user.peers.connect(self.child.node_id, "127.0.0.1", self._port)
         await until("the faucet's ada", self._funded)
-        self.channel = await self.user.channels.open(
-            self.child.node_id, Lovelace(CHANNEL), Lovelace(0), None
-        )
+        self.channel = await self.user.channels.open(self.child.node_id, Lovelace(CHANNEL), Lovelace(0), None)
         await until("the channel to open", self._opened, 60)
         await self.child.ask("add_funds", channel=self.channel.hex(), lovelace=ADDED)
         await until("the gateway's own funds", self._added, 60)
+        self.devnet.advance(20_000, 20)  # what the opening left to watch is over before the first swap
 
     async def _funded(self) -> bool:
         return sum(u.lovelace.value for u, _ in await self.user.chain.utxos()) >= FAUCET
