@@ -139,7 +139,12 @@ class Running:
             return None
         return Lnd(
             LndOptions(
-                bitcoin.host, bitcoin.port, bitcoin.tls_cert, bitcoin.macaroon, bitcoin.hold_cancel_blocks
+                bitcoin.host,
+                bitcoin.port,
+                bitcoin.tls_cert,
+                bitcoin.macaroon,
+                bitcoin.hold_cancel_blocks,
+                network=self.profile.bitcoin_network,
             )
         )
 

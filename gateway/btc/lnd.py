@@ -43,6 +43,7 @@ class LndOptions:
     macaroon: str
     own_hold_cancel: int = 0
     never_sent_after_s: float = NEVER_SENT_AFTER_S
+    network: str = ""  # empty: any
 
 
 class Lnd:
@@ -76,6 +77,9 @@ class Lnd:
         request = stubs.lightning_pb2.GetInfoRequest()
         answer = await self._rpc.call(self._lightning.GetInfo(request, timeout=CALL_S), "GetInfo")
         network = answer.chains[0].network if answer.chains else ""
+        wanted = self._options.network
+        if wanted and network != wanted:  # else real coins could pay for test coins
+            raise Refused(errors.NETWORK(field="bitcoin", got=network, allowed=wanted))
         return p.NodeInfo(
             node_id=_hex(answer.identity_pubkey, 33, "identity_pubkey"),
             alias=answer.alias,
