@@ -7,7 +7,7 @@ Seen --rollback--> Sent
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -141,10 +141,17 @@ class OwnTransactions:
                 await self.end(way.tx.tx_id, "expired")
 
     async def rebroadcast(self, now: PosixMs) -> None:
-        """Submits again what is in no block and still valid. A refusal now proves nothing: mempools differ."""
+        """Submits again what is in no block and still valid. A refusal proves nothing (mempools differ), but a
+        channel's step may be built anew: both spend the channel's output, so only one can ever be. A payment
+        of the wallet stays as it is: another one might pay twice."""
         for way in list(self._ways.values()):
-            if not way.seen and now < way.tx.until:
-                refusal = await self._submit(way.tx)
-                if refusal is not None and refusal != way.refused:
-                    way.refused = replace(refusal)
-                    log.info("tx.again", tx_id=way.tx.tx_id.hex(), code=refusal.code, why=str(refusal)[:200])
+            if way.seen or now >= way.tx.until:
+                continue
+            refusal = await self._submit(way.tx)
+            if refusal is None:
+                continue
+            if way.tx.channel is not None:
+                await self.end(way.tx.tx_id, "refused")
+            elif refusal != way.refused:
+                way.refused = refusal
+                log.info("tx.again", tx_id=way.tx.tx_id.hex(), code=refusal.code, why=str(refusal)[:200])
