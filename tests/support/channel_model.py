@@ -14,6 +14,7 @@ from gateway.cl.channel import inputs as i
 from gateway.cl.channel import messages as m
 from gateway.cl.channel import settle
 from gateway.cl.channel import state as s
+from gateway.cl.channel.ledger import balance
 from gateway.cl.data import books
 from gateway.cl.data import types as t
 from gateway.cl.data.codec import cheque_message, commit
@@ -232,7 +233,7 @@ class ModelEnd(End):
         before, known = len(self.log), [*self.out]
         result = super().feed(given)
         self.log[before:] = self.stored(tuple(self.log[before:]))
-        self.sent += [one for one in [*self.out][len(known) :]]
+        self.sent += [*self.out][len(known) :]
         self._tell_owner(given, result)
         if self.fail_send:  # committed, and the process dies before anything leaves
             self.fail_send = False
@@ -271,6 +272,7 @@ class World:
         self.ledger = Ledger()
         self.cheated: set[int] = set()
         self.count = 0
+        self.preimages: dict[Hashlock, Preimage] = {}
 
     # -- owners -------------------------------------------------------------------------------
 
@@ -278,6 +280,7 @@ class World:
         end, n = self.ends[who], self.count
         self.count += 1
         end.owner.amounts[lock(n)] = amount
+        self.preimages[lock(n)] = preimage(n)
         end.offer(n, amount, life)
 
     def pick(self, who: int, nth: int) -> s.Held | None:
@@ -294,8 +297,7 @@ class World:
         margin = REGTEST.claim_margin + REGTEST.skew + Ms(40_000)
         if one is None or one.cheque.timeout <= end.now + margin or one.cheque.lock not in end.owner.amounts:
             return
-        n = next(n for n in range(self.count) if lock(n) == one.cheque.lock)
-        end.feed(i.FulfilHeld(one.cheque.index, preimage(n)))
+        end.feed(i.FulfilHeld(one.cheque.index, self.preimages[one.cheque.lock]))
 
     def cancel(self, who: int, nth: int) -> None:
         one = self.pick(who, nth)
@@ -380,21 +382,29 @@ class World:
         """Every snapshot of the partner's that this end ever held."""
         return [None, *(event.signed for event in self.ends[who].log if isinstance(event, e.SnapshotHeld))]
 
-    def cheat_close(self, who: int, nth: int) -> None:
-        """Closes with any old snapshot and no cheques."""
-        if isinstance(_stage(self.ledger.top), t.Opened):
-            old, now = self._theirs(who), self.ledger.now
-            self.cheated.add(who)
-            self.ledger.submit(
-                who, t.Close(who == 0, t.Receipt(old[nth % len(old)])), now, now + REGTEST.validity
-            )
-            self.observe()
+    def cheat_close(self, who: int, nth: int, show: bool) -> None:
+        """Closes with any old snapshot; with `show` it opens every cheque that this leaves, cancelled ones too."""
+        state, now = self.ends[who].state, self.ledger.now
+        if not isinstance(_stage(self.ledger.top), t.Opened) or not isinstance(state, s.WithBooks):
+            return
+        old = self._theirs(who)
+        used = old[-1 - nth % len(old)]
+        squash = used.snapshot.received_by(KEYS[who], KEYS[1 - who]) if used else t.Squash()
+        ub = now + REGTEST.validity
+        shown = tuple(
+            t.PresentedCheque(one.signed, self.preimages[one.cheque.lock])
+            for one in state.books.held
+            if show and not squash.covers(one.cheque.index) and one.cheque.timeout >= ub
+        )
+        self.cheated.add(who)
+        self.ledger.submit(who, t.Close(who == 0, t.Receipt(used, shown)), now, ub)
+        self.observe()
 
     def cheat_cheque(self, who: int, nth: int) -> None:
         """Signs an index again for one lovelace."""
         state = self.ends[who].state
         if isinstance(state, s.WithBooks) and state.books.issued:
-            one = state.books.issued[nth % len(state.books.issued)].cheque
+            one = state.books.issued[-1 - nth % len(state.books.issued)].cheque
             again = replace(one, amount=Lovelace(1))
             self.cheated.add(who)
             self.ends[1 - who].feed(
@@ -403,13 +413,19 @@ class World:
 
     # -- the oracle -----------------------------------------------------------------------------
 
-    def finish(self, closer: int, talk: bool) -> None:
-        """The channel is closed and settled, with the partner's last words or without; then the oracle."""
+    def finish(self, closer: int, talk: bool, silence: int = 0) -> bool:
+        """After `silence` (in 30 s) the channel is closed and settled, with last words or without; then the oracle.
+        True when the payout was also compared with both books."""
         for end in self.ends:
             end.fail_write = end.fail_send = False
         if talk:
             self.reconnect()
             self.pair.settle()
+        for n in range(silence):
+            self.advance(30, n % 2)
+        if not silence:
+            self.observe()
+        expected = self.expected() if talk and not silence else None
         self.ends[closer].feed(i.CloseAsked(True, "the end"))
         for n in range(80):
             self.advance(30, n % 2)
@@ -422,6 +438,23 @@ class World:
                 break
         self.advance(30)
         self.check()
+        assert expected in (None, self.ledger.top.wallets), (
+            f"{self.ledger.top.wallets}, the books said {expected}"
+        )
+        return expected is not None
+
+    def expected(self) -> tuple[int, int] | None:
+        """What the books of two open ends in agreement say that a close pays each; None when they are not."""
+        states = [end.state for end in self.ends]
+        if self.cheated or self.ledger.depth < REGTEST.staged_depth:
+            return None
+        found = []
+        for state in states:
+            if not isinstance(state, (s.Normal, s.Draining)):
+                return None
+            now = balance(state.agreement, state.books)
+            found.append((now.local + now.at_risk + now.offered).value)
+        return found[0], found[1]
 
     def check(self) -> None:
         """Nothing is made or lost; each honest side has at least what its owner knows to be its own; no owner was
@@ -444,9 +477,7 @@ class World:
             unsettled = set(own.fulfilled) - set(own.settled)
             assert self.cheated or not unsettled, f"end {who}: paid, and its owner was not told"
             issued = set(own.amounts) - set(own.locked.values())
-            untold = (
-                {one for one in issued & set(partner.locked.values())} - set(own.dead) - set(own.preimages)
-            )
+            untold = set(issued & set(partner.locked.values())) - set(own.dead) - set(own.preimages)
             assert self.cheated or not untold, f"end {who}: a cheque of its own hangs"
 
 
