@@ -139,6 +139,7 @@ async def _look(node: TrappedGateway, order: dict[str, Any]) -> dict[str, Any]:
         "live": len(node.engine.runner.live),
         "undone": node.dispatcher.open_count,
         "balance": balance,
+        "now_ms": node.clock.now().value,
         "alarms": node.alarms,
         "address": str(node.wallet_address),
         "node_id": node.node_id.hex(),

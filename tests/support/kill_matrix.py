@@ -34,6 +34,9 @@ ROUTING_BUDGET_MSAT = 1_000 + PAY_MSAT // 200
 PATIENCE_S = 15.0
 QUIET_S = 0.4
 # written by the clock, in no place of their own: killed at once a swap
+STILL_S = 2.5  # a swap whose other leg waits for us has nothing more to write by then
+# asked for again while an answer is late: how often depends on the machine
+REPEATED = ("swap.in.InvoiceCreated", "swap.in.InvoiceAnswer", "swap.out.PaymentAnswer")
 POLLED = ("chain.block", "outbox.failed", "channel.Tick", "swap.out.Tick", "swap.in.Tick")
 
 
@@ -84,6 +87,7 @@ class Record:
     writes: int = 0
     kills: int = 0
     unreached: list[str] = field(default_factory=list)
+    missed: int = 0  # of these, the ones that every run should pass
     outcomes: dict[str, int] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     double_paid: list[str] = field(default_factory=list)
@@ -104,7 +108,7 @@ class Record:
         problems = self.lost + self.double_paid + self.stuck
         assert not problems, "\n".join(problems)
         assert self.kills >= least_kills, self.row()
-        assert len(self.unreached) * 10 <= self.kills, self.unreached
+        assert self.missed * 20 <= self.kills, self.unreached
 
     def save(self) -> None:
         """Into the list that several test processes share."""
@@ -271,11 +275,13 @@ MADE: dict[Direction, type[Swap]] = {"cl_to_btc": Out, "btc_to_cl": In}
 
 
 async def quiet(world: World) -> None:
-    """Nothing of an earlier swap is under way any more."""
+    """Nothing of an earlier swap is under way any more, and both nodes have seen the last blocks."""
 
     async def calm() -> bool:
         view = await world.look()
-        return view is not None and view["undone"] == 0 and await world.connected()
+        if view is None or view["undone"] or not await world.connected():
+            return False
+        return min(view["now_ms"], world.user.clock.now().value) > world.devnet.now_ms() - 5_000
 
     await until("the gateway to be quiet", calm)
 
@@ -325,6 +331,7 @@ async def kill_once(
             await world.restart()
         else:
             record.unreached.append(label)
+            record.missed += point.times == 1 or point.at.partition(":")[2] not in REPEATED
             await world.child.ask("order")
         await until("the swap to end", lambda: _driven(world, swap), PATIENCE_S)
         await until("balances to rest", lambda: _rest(world, swap, before), 5.0)
@@ -355,12 +362,15 @@ async def _waited() -> bool:
 async def _until_killed(world: World, swap: Swap, point: Point) -> bool:
     """False when the swap ended, or stands still, without reaching the point."""
     loop = asyncio.get_running_loop()
-    still = loop.time() + 6.0
+    still = loop.time() + PATIENCE_S
+    waits = False
     while loop.time() < still:
         await swap.nudge()
-        if point.acted and not swap.acted and await swap.ready():
-            await world.child.ask("mark")
-            await swap.act()
+        if not waits and await swap.ready():
+            waits, still = True, loop.time() + STILL_S
+            if point.acted:
+                await world.child.ask("mark")
+                await swap.act()
         if await world.child.dead():
             return True
         if point.acted and swap.acted and await swap.settled():

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -28,13 +29,14 @@ from gateway.swap.ports import ChannelLegs, ChannelStanding
 from gateway.units import Lovelace, PosixMs
 from regtest.bitcoin.client import LndClient
 from regtest.bitcoin.simulated.backend import SimulatedBitcoin
-from regtest.cardano import Devnet
+from regtest.cardano import Devnet, DevnetOptions
 from regtest.process import Bitcoin
 from regtest.supervisor import free_port
 from tests.support.kill_child import KILLED, PASSWORD
 
 CHEAP = Cost(1, 8_192)  # argon2id's least: throw-away keys
 FAUCET, CHANNEL, ADDED = 2_000_000_000, 800_000_000, 600_000_000
+LEAPS_S = 900
 SETTINGS = (
     "swap.enabled=true",
     "swap.rate_lovelace=13",
@@ -216,7 +218,8 @@ class World:
 
     def __init__(self, directory: Path, bitcoin: Bitcoin, database_url: str) -> None:
         self.directory, self.bitcoin, self.database_url = directory, bitcoin, database_url
-        self.devnet = Devnet()
+        # Behind real time, which LND's invoices go by: the leaps of a test must not make them expire.
+        self.devnet = Devnet(DevnetOptions(start_ms=(int(time.time()) - LEAPS_S) * 1_000))
         self.child = GatewayProcess(directory / "gateway")
         self.lnd: dict[str, LndClient] = {}
         self.channel = ChannelId(bytes(20))
@@ -240,7 +243,7 @@ class World:
         settings = load(self.directory / "user", {})
         self.user = Running(self.directory / "user", settings, keystore, Bus())
         await asyncio.gather(self.user.start(), self.child.serve())
-        self.user.client._options = replace(self.user.client._options, tick_s=0.25)
+        self.user.client._options = replace(self.user.client._options, tick_s=1.0)
         self.legs = GatedLegs(self.user.legs)
         self.user.client._legs = self.legs
         await self.child.start()
