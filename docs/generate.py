@@ -15,8 +15,45 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 
+def fields() -> dict[str, set[str]]:
+    """code -> names of the fields that its refusals point at, read from every place that makes one."""
+    from gateway.errors import ErrorCode
+
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in sorted((ROOT / "gateway").rglob("*.py")):
+        module = sys.modules.get(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            match node.func:
+                case ast.Name(name):
+                    made = getattr(module, name, None)
+                case ast.Attribute(ast.Name(room), name):
+                    made = getattr(getattr(module, room, None), name, None)
+                case _:
+                    continue
+            for part in node.keywords if isinstance(made, ErrorCode) else ():
+                if part.arg == "field":
+                    found[made.code].add(_pattern(part.value))
+    return found
+
+
+def _pattern(value: ast.expr) -> str:
+    """A constant as it is; the varying parts of a text as …; a name alone as the place that it stands for."""
+    match value:
+        case ast.Constant(text):
+            return f"`{text}`"
+        case ast.JoinedStr(parts):
+            text = "".join(str(p.value) if isinstance(p, ast.Constant) else "…" for p in parts)
+            return f"`{text}`" if text.strip("… ") else "as named"
+        case ast.IfExp(_, one, other):
+            return " ".join(sorted({_pattern(one), _pattern(other)}))
+        case _:
+            return "as named"
+
+
 def errors_page() -> str:
-    """Every code: whose fault, what the node does, what a person does."""
+    """Every code: whose fault, what the node does, which field, what a person does."""
     import gateway
     from gateway.errors import REGISTRY
 
@@ -28,12 +65,16 @@ def errors_page() -> str:
         "",
         "Made from the code (`make docs`). Every refusal carries one code, names the field and says what to do.",
         "",
-        "| code | fault | the node | HTTP | what is wrong | what to do |",
-        "|---|---|---|---|---|---|",
+        '"As named": the refusal itself names the setting, message field or file.',
+        "",
+        "| code | fault | the node | HTTP | field | what is wrong | what to do |",
+        "|---|---|---|---|---|---|---|",
     ]
+    named = fields()
     for code in sorted(REGISTRY):
         e = REGISTRY[code]
-        row = (f"`{code}`", e.fault, e.action, str(e.http_status), e.meaning, e.remedy)
+        where = ", ".join(sorted(named.get(code, ())))
+        row = (f"`{code}`", e.fault, e.action, str(e.http_status), where, e.meaning, e.remedy)
         lines.append("| " + " | ".join(part.replace("|", "\\|") for part in row) + " |")
     return "\n".join(lines) + "\n"
 

@@ -98,3 +98,26 @@ STREAM_ENDED = define(
     "Nothing: it is opened again and LND's records are looked up.",
     503,
 )
+
+# Why LND could not pay: the reason that goes back with the cheque (btc.payment.<reason> of PaymentFailed).
+for _reason, _meaning, _remedy in (
+    ("timeout", "no route was found before the payment's time was over", "Try again later."),
+    ("no_route", "no route leads to the payee", "Try a smaller amount, or another invoice of the payee."),
+    (
+        "error",
+        "LND failed the payment for a reason that it does not name",
+        "Look at LND's log, and try again.",
+    ),
+    (
+        "incorrect_details",
+        "the payee does not know this invoice or amount",
+        "Ask the payee for a new invoice.",
+    ),
+    (
+        "insufficient_balance",
+        "the gateway's Lightning channels hold too little",
+        "Try a smaller amount or later; the operator can add Lightning liquidity.",
+    ),
+    ("failed", "the payment failed", "Try again; the cheque was given back."),
+):
+    define(f"btc.payment.{_reason}", Fault.REMOTE, Action.FAIL_CHEQUE, _meaning, _remedy)

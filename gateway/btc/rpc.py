@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from cryptography import x509
 
 from gateway.btc import errors
 from gateway.btc.stubs import stateservice_pb2, stateservice_pb2_grpc
@@ -33,6 +34,14 @@ def _read(path: str, field: str) -> bytes:
         raise Refused(errors.FILE(field=field, got=path, detail=str(error))) from error
 
 
+def _check_certificate(raw: bytes, path: str) -> None:
+    """gRPC would take nonsense, and call LND unavailable for ever."""
+    try:
+        x509.load_pem_x509_certificates(raw)
+    except ValueError as error:
+        raise Refused(errors.CERTIFICATE(field="tls_cert", got=path, detail=str(error)[:200])) from error
+
+
 class _Macaroon(grpc.AuthMetadataPlugin):  # type: ignore[misc]  # grpcio ships no types
     def __init__(self, raw: bytes) -> None:
         self._hex = raw.hex()
@@ -42,11 +51,13 @@ class _Macaroon(grpc.AuthMetadataPlugin):  # type: ignore[misc]  # grpcio ships 
 
 
 class LndChannel:
-    """Opens lazily. Fails with btc.file when certificate or macaroon cannot be read."""
+    """Opens lazily. Fails with btc.file or btc.certificate when a file cannot be read or is no certificate."""
 
     def __init__(self, host: str, port: int, cert_path: str, macaroon_path: str) -> None:
         self.target = f"{host}:{port}"
-        tls = grpc.ssl_channel_credentials(_read(cert_path, "tls_cert"))
+        certificate = _read(cert_path, "tls_cert")
+        _check_certificate(certificate, cert_path)
+        tls = grpc.ssl_channel_credentials(certificate)
         call = grpc.metadata_call_credentials(_Macaroon(_read(macaroon_path, "macaroon")))
         both = grpc.composite_channel_credentials(tls, call)
         self.channel = grpc.aio.secure_channel(self.target, both, options=_OPTIONS)

@@ -121,9 +121,6 @@ CHEQUE_UNEXPECTED = define(
     "no open quote fits this cheque's lock",
     "Ask for a quote first, then offer the cheque.",
 )
-QUOTE_UNKNOWN = define(
-    "swap.quote.unknown", Fault.REMOTE, _R, "no quote has this id", "Ask for a new quote.", 404
-)
 QUOTE_EXPIRED = define(
     "swap.quote.expired", Fault.REMOTE, _R, "the quote is no longer valid", "Ask for a new quote.", 410
 )
@@ -182,4 +179,76 @@ PREIMAGE_WRONG = define(
     Action.FAIL_CHEQUE,
     "the preimage does not open the lock",
     "Send the 32 bytes whose sha-256 is the payment hash.",
+)
+
+# Why a swap, payment or receipt ended, as its record and the peer say it; and alarms.
+CANCELLED = define(
+    "swap.cancelled",
+    Fault.LOCAL,
+    _R,
+    "its owner cancelled it before anything was locked",
+    "Nothing: no value moved.",
+)
+INVOICE_CANCELLED = define(
+    "swap.invoice.cancelled",
+    Fault.REMOTE,
+    _R,
+    "nobody paid the hold invoice in time",
+    "Ask for a new invoice and pay it within its expiry.",
+)
+QUOTE_MISMATCH = define(
+    "swap.quote.mismatch",
+    Fault.REMOTE,
+    _R,
+    "the gateway's answer is for something else than was asked",
+    "Try again; choose another gateway if it stays.",
+)
+QUOTE_SIGNATURE = define(
+    "swap.quote.signature",
+    Fault.REMOTE,
+    _R,
+    "the quote is not signed by the gateway's node key",
+    "Try again; choose another gateway if it stays.",
+)
+QUOTE_NO_ANSWER = define(
+    "swap.quote.no_answer",
+    Fault.REMOTE,
+    _R,
+    "the gateway did not answer in time",
+    "Look at gateway peer list, and try again when the peer is connected.",
+)
+QUOTE_TOO_DEAR = define(
+    "swap.quote.too_dear",
+    Fault.REMOTE,
+    _R,
+    "the quote asks for more than may be paid",
+    "Allow more with --most, or add funds to the channel.",
+)
+QUOTE_TOO_LONG = define(
+    "swap.quote.too_long",
+    Fault.REMOTE,
+    _R,
+    "the quote would lock the cheque for too long",
+    "Ask the payee for an invoice with a smaller min_final_cltv_expiry_delta.",
+)
+AT_RISK = define(
+    "swap.at_risk",
+    Fault.REMOTE,
+    Action.WARN,
+    "one leg comes near its end while the other is unresolved",
+    "Follow the alarm's own words: the swap is never given up on a timer.",
+)
+INCOMING_LOST = define(
+    "swap.incoming_lost",
+    Fault.ENVIRONMENT,
+    Action.WARN,
+    "LND gave the held payment up while its cheque is live",
+    "Keep LND running and synced; look at its log for this payment hash.",
+)
+PROOF_CONTRADICTED = define(
+    "swap.proof_contradicted",
+    Fault.ENVIRONMENT,
+    Action.WARN,
+    "a leg that was proven dead shows life",
+    "Keep LND's log and database, and report it with gateway swap show --json.",
 )

@@ -15,7 +15,7 @@ from gateway.errors import Rejection
 from gateway.hashlock import Hashlock
 from gateway.profile import NetworkProfile
 from gateway.swap import errors
-from gateway.swap.timelock import Clocks, cltv_limit, final_cltv_for, outgoing_needs
+from gateway.swap.timelock import MAX_BLOCKS, Clocks, cltv_limit, final_cltv_for, outgoing_needs
 from gateway.units import BlockDelta, Lovelace, Ms, Msat, PosixMs, Rate
 
 
@@ -180,15 +180,18 @@ def quote_cl_to_btc(context: QuoteContext, invoice: InvoiceFacts) -> Quote | Rej
         )
     eps = profile.eps(amount.value)
     blocks = invoice.final_cltv + profile.padding + policy.hop_blocks
+    too_long = errors.TIMELOCK_TOO_LONG(
+        field="min_final_cltv_expiry_delta",
+        got=invoice.final_cltv.value,
+        allowed=f"a cheque life of at most {profile.max_cheque_life.value} ms",
+    )
+    if blocks > BlockDelta(MAX_BLOCKS):  # an invoice may ask for 2^60: the exact sum below is linear in it
+        return too_long
     # the quote must still hold at the last moment of its life
     last = Clocks(context.clocks.now + policy.quote_life, context.clocks.height, context.clocks.stress)
     timeout = outgoing_needs(profile, last, blocks, eps)
     if timeout > context.clocks.now + profile.max_cheque_life:
-        return errors.TIMELOCK_TOO_LONG(
-            field="min_final_cltv_expiry_delta",
-            got=invoice.final_cltv.value,
-            allowed=f"a cheque life of at most {profile.max_cheque_life.value} ms",
-        )
+        return too_long
     return Quote(
         id=context.id,
         direction=Direction.CL_TO_BTC,

@@ -18,6 +18,7 @@ from gateway.units import BlockDelta, BlockHeight, Ms, PosixMs
 
 LEAST_STRESS = Fraction(5, 4)
 MAX_BLOCKS = 2016  # no cltv limit beyond LND's own maximum of total time lock
+_MOST_COUNTED = 1 << 18  # blocks: five years, so that no height makes the sums long
 
 
 def poisson_below(mean: float, n: int) -> float:
@@ -152,6 +153,7 @@ def cheque_timeout(
     May lie in the past: the caller compares the life that is left with the profile's least.
     """
     left = (expiry - clocks.height) - constants.hold_cancel - profile.padding
+    left = min(left, BlockDelta(_MOST_COUNTED))  # a payer may choose any expiry; less is on the safe side
     quick = fast(profile.bitcoin, left, eps)
     shrunk = math.floor(Fraction(quick.value) / clocks.stress)
     return clocks.now + Ms(shrunk) - hold_overhead(profile, small=small)

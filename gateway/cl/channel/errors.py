@@ -150,14 +150,6 @@ OPEN_MISMATCH = define(
     "the output on chain is not the agreed channel",
     "Nothing: an output that differs is never used.",
 )
-OPEN_REFUSED = define(
-    "cl.open.refused",
-    Fault.REMOTE,
-    Action.REFUSE,
-    "the peer refused the channel",
-    "Change the terms as its reason says.",
-    409,
-)
 OPEN_TERMS = define(
     "cl.open.terms",
     Fault.REMOTE,
@@ -180,4 +172,49 @@ PEER_MESSAGE = define(
     Action.REFUSE,
     "the message does not fit the channel's state",
     "Nothing: it is dropped.",
+)
+
+# Reasons that go to the partner, and alarms.
+CHEQUE_CANCELLED = define(
+    "cl.cheque.cancelled",
+    Fault.REMOTE,
+    Action.FAIL_CHEQUE,
+    "the receiver gave the cheque back with its snapshot",
+    "Nothing: the funds are the issuer's again.",
+)
+CHEQUE_EXPIRED = define(
+    "cl.cheque.expired",
+    Fault.REMOTE,
+    Action.FAIL_CHEQUE,
+    "the cheque expired before it was opened",
+    "Pay again; the funds are the issuer's again.",
+)
+CHEQUE_LATE_PREIMAGE = define(
+    "cl.cheque.late_preimage",
+    Fault.REMOTE,
+    Action.WARN,
+    "the preimage of a cheque came after the cheque was proven dead",
+    "Nothing is owed for it; ask the peer why its node was late.",
+)
+CHANNEL_CLOSE_BY = define(
+    "cl.channel.close_by",
+    Fault.REMOTE,
+    Action.FAIL_CHANNEL,
+    "a fulfilled cheque was not squashed in time, so the channel closes to claim it",
+    "Nothing: the claim runs by itself; see gateway channel show.",
+)
+CHANNEL_CLOSING = define(
+    "cl.channel.closing",
+    Fault.REMOTE,
+    Action.REFUSE,
+    "the channel is closing on chain",
+    "Open another channel; this one settles by itself.",
+    409,
+)
+OPEN_CANCELLED = define(
+    "cl.open.cancelled",
+    Fault.LOCAL,
+    Action.REFUSE,
+    "the owner gave the opening up before the peer answered",
+    "Nothing was signed; open again when wanted.",
 )

@@ -89,11 +89,3 @@ BAD_INTENT = define(
     "this combination of acts does not make a transaction",
     "correct the named field: an address of this network, amounts over the ledger's least, each channel once",
 )
-NOTHING = define(
-    "cl.l1.nothing_to_do",
-    Fault.LOCAL,
-    Action.IGNORE,
-    "no step of ours is possible for this channel at this moment",
-    "nothing to do: the node looks again when the chain, the time or a secret changes that",
-    409,
-)

@@ -39,7 +39,7 @@ from gateway.cl.data.blueprint import Blueprint
 from gateway.cl.data.books import Verify
 from gateway.cl.l1.body import script_of
 from gateway.cl.l1.build import build
-from gateway.cl.l1.errors import BAD_INTENT, NO_FUNDS, NOTHING, TOO_EARLY
+from gateway.cl.l1.errors import BAD_INTENT, NO_FUNDS, TOO_EARLY
 from gateway.cl.l1.intents import BuiltTx, Intent, OpenChannel, Pay, PublishScript, StepChannel
 from gateway.cl.l1.parse import AgreedTerms, ChannelOutput, parse_output
 from gateway.cl.l1.validity import choose_window
@@ -371,7 +371,7 @@ class ChainService:
                     view, (step,), purpose, intent.channel, use_before=before, not_before=intent.not_before
                 )
             except Refused as refused:
-                if refused.rejection.spec in (TOO_EARLY, NOTHING):
+                if refused.rejection.spec is TOO_EARLY:
                     return None
                 raise
 
