@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from gateway.cl.channel import effects as f
+from gateway.cl.channel import errors, settle
 from gateway.cl.channel import events as e
 from gateway.cl.channel import inputs as i
 from gateway.cl.channel import messages as m
-from gateway.cl.channel import settle
 from gateway.cl.channel import state as s
 from gateway.cl.channel.ledger import balance
 from gateway.cl.data import books
@@ -42,6 +42,13 @@ SLOT = Ms(1_000)
 SECOND = Ms(1_000)
 SAFE = REGTEST.safe_depth
 Entries = tuple[t.Entry, ...]
+BROKEN = {
+    one.code
+    for one in (
+        errors.CHEQUE_AMOUNT, errors.CHEQUE_SLOTS, errors.CHEQUE_CONFLICT, errors.CHEQUE_SIGNATURE,
+        errors.SNAPSHOT_SIGNATURE, errors.CHANNEL_STALE,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -271,6 +278,7 @@ class World:
         self.pair = Pair(self.ends)
         self.ledger = Ledger()
         self.cheated: set[int] = set()
+        self.behind: int | None = None
         self.count = 0
         self.preimages: dict[Hashlock, Preimage] = {}
 
@@ -325,20 +333,22 @@ class World:
 
     # -- the chain ------------------------------------------------------------------------------
 
-    def advance(self, seconds: int, first: int = 0) -> None:
-        """Time passes, blocks come, both ends see the chain and do what is due."""
+    def advance(self, seconds: int, first: int = 0, behind: int | None = None) -> None:
+        """Time passes, blocks come, both ends see the chain and do what is due; `behind`: this one sees it later."""
         self.ledger.now = self.ledger.now + SECOND * seconds
-        for end in self.ends:
-            end.now = self.ledger.now
-        self.observe()
-        for end in self.ends:
-            end.feed(i.Tick())
+        self.behind = behind if behind != self.behind and seconds <= 10 else None
+        for who in (0, 1):
+            if who != self.behind:
+                self.ends[who].now = self.ledger.now
+                self.show(who)
+                self.ends[who].feed(i.Tick())
         for who in (first, 1 - first):
             self.act(who)
 
     def observe(self) -> None:
         for who in (0, 1):
-            self.show(who)
+            if who != self.behind:
+                self.show(who)
 
     def show(self, who: int) -> None:
         end, top = self.ends[who], self.ledger.top
@@ -418,6 +428,7 @@ class World:
         True when the payout was also compared with both books."""
         for end in self.ends:
             end.fail_write = end.fail_send = False
+        self.advance(1)
         if talk:
             self.reconnect()
             self.pair.settle()
@@ -461,6 +472,8 @@ class World:
         told that a cheque is dead and then that it was opened; nothing hangs."""
         top = self.ledger.top
         if not self.cheated:
+            broken = [one.code for end in self.ends for one in end.alarms if one.code in BROKEN]
+            assert not broken, f"an honest end is accused: {broken}"
             assert top.output is None, "the channel does not settle"
         inside = 0 if top.output is None else (top.output.lovelace - MIN_ADA).value
         assert sum(top.wallets) + inside == sum(top.deposits), "value was made or lost"

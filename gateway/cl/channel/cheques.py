@@ -12,11 +12,11 @@ from gateway.cl.channel import messages as m
 from gateway.cl.channel import state as s
 from gateway.cl.channel.ledger import balance, find_held, find_issued
 from gateway.cl.data.codec import cheque_message
-from gateway.cl.data.types import Cheque, Signature, SignedCheque, Snapshot
+from gateway.cl.data.types import MAX_PENDING, Cheque, Signature, SignedCheque, Snapshot
 from gateway.errors import Rejection
 from gateway.hashlock import Preimage
 from gateway.outcome import Continue, Outcome, Reject, Wait
-from gateway.units import Ms, PosixMs
+from gateway.units import Lovelace, Ms, PosixMs
 
 Result = Outcome[e.Event, f.Effect]
 Open = s.Normal | s.Draining
@@ -62,7 +62,7 @@ def timeout_refusal(timeout: PosixMs, context: i.Context) -> Rejection | None:
 
 
 def received(state: Open, cheque: Cheque, signature: Signature, context: i.Context) -> Result:
-    """A cheque of the partner's. What it signed beyond its means or twice fails the channel (V10, P6)."""
+    """A cheque of the partner's. One signed twice or for nothing fails the channel (P6, V10)."""
     books = state.books
     signed = SignedCheque(cheque, signature)
     fine = context.verify(
@@ -77,23 +77,44 @@ def received(state: Open, cheque: Cheque, signature: Signature, context: i.Conte
             errors.CHEQUE_INDEX(field="index", got=cheque.index, allowed=books.last_received + 1),
             (f.Send(reestablish_of(state)),),
         )
-    if isinstance(state, s.Normal) and state.frozen:
+    if cheque.amount < Lovelace(1):  # the chain pays no such cheque
+        return fail(state, errors.CHEQUE_NOTHING(field="amount_lovelace", got=cheque.amount.value))
+    if isinstance(state, s.Normal) and state.frozen.startswith(errors.CHANNEL_STALE.code):  # P4: sign nothing
         return Reject(errors.CHANNEL_FROZEN(detail=state.frozen))
-    now = balance(state.agreement, books)
-    if cheque.amount < context.least_cheque or cheque.amount > now.remote:
-        allowed = f"{context.least_cheque.value}..{now.remote.value}"
-        got = cheque.amount.value
-        return fail(state, errors.CHEQUE_AMOUNT(field="amount_lovelace", got=got, allowed=allowed))
-    if now.slots_in <= 0:
-        return fail(state, errors.CHEQUE_SLOTS(field="slots", got=0, allowed=">= 1"))
-    refusal = timeout_refusal(cheque.timeout, context)
-    code = refusal.code if refusal else errors.CHANNEL_FROZEN.code if isinstance(state, s.Draining) else ""
+    refusal = _given_back(state, cheque, context)
     taken = e.ChequeReceived(signed)
-    if code:  # taken, so that the indices go on, and given back at once
+    if refusal is not None:  # taken, so that the indices go on, and given back at once
+        if _abused(books):
+            return fail(state, refusal)
+        code = refusal.code
         return Continue(
             (taken, e.HeldCancelled(cheque.index, code)), (f.SendCancel(cheque.index, code, Snapshot()),)
         )
     return Continue((taken,), (f.NoticeLocked(cheque.index, cheque.lock, cheque.amount, cheque.timeout),))
+
+
+def _given_back(state: Open, cheque: Cheque, context: i.Context) -> Rejection | None:
+    """Why this cheque is not kept. An honest issuer can be ahead of us: it may have seen added funds or the end of
+    an expired cheque some blocks before we do, so none of this fails the channel (V10)."""
+    now = balance(state.agreement, state.books)
+    if cheque.amount < context.least_cheque or cheque.amount > now.remote:
+        allowed = f"{context.least_cheque.value}..{now.remote.value}"
+        return errors.CHEQUE_AMOUNT(field="amount_lovelace", got=cheque.amount.value, allowed=allowed)
+    if now.slots_in <= 0:
+        return errors.CHEQUE_SLOTS(field="slots", got=0, allowed=">= 1")
+    refusal = timeout_refusal(cheque.timeout, context)
+    if refusal is not None:
+        return refusal
+    if isinstance(state, s.Draining):
+        return errors.CHANNEL_FROZEN(detail=state.reason)
+    return errors.CHANNEL_FROZEN(detail=state.frozen) if state.frozen else None
+
+
+def _abused(books: s.Books) -> bool:
+    """No race explains so many cheques beyond the issuer's means; each would stay in the books until its timeout."""
+    beyond = (errors.CHEQUE_AMOUNT.code, errors.CHEQUE_SLOTS.code)
+    given = sum(isinstance(one.status, s.Cancelled) and one.status.code in beyond for one in books.held)
+    return given >= MAX_PENDING
 
 
 def _again(state: Open, signed: SignedCheque) -> Result:

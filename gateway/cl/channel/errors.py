@@ -26,15 +26,22 @@ CHEQUE_SIGNATURE = define(
 CHEQUE_AMOUNT = define(
     "cl.cheque.amount",
     Fault.REMOTE,
-    Action.FAIL_CHANNEL,
+    Action.FAIL_CHEQUE,
     "the cheque's amount is not allowed",
     "Offer at least the smallest cheque and at most the issuer's balance.",
     409,
 )
+CHEQUE_NOTHING = define(
+    "cl.cheque.nothing",
+    Fault.REMOTE,
+    Action.FAIL_CHANNEL,
+    "the cheque is worth nothing or less",
+    "The channel closes; the peer's software is broken or hostile.",
+)
 CHEQUE_SLOTS = define(
     "cl.cheque.slots",
     Fault.REMOTE,
-    Action.FAIL_CHANNEL,
+    Action.FAIL_CHEQUE,
     "too many cheques are pending",
     "Wait until one is fulfilled, cancelled or expired.",
     409,

@@ -117,9 +117,17 @@ class ChannelMachine(RuleBasedStateMachine):
     def dies_after_the_next_commit(self, who: int) -> None:
         self.world.ends[who].fail_send = True
 
-    @rule(seconds=st.sampled_from([1, 1, 2, 10, 30]), first=SIDE)
-    def time_passes(self, seconds: int, first: int) -> None:
-        self.world.advance(seconds, first)
+    @rule(seconds=st.sampled_from([1, 1, 2, 10, 30]), first=SIDE, behind=st.sampled_from([None, None, 0, 1]))
+    def time_passes(self, seconds: int, first: int, behind: int | None) -> None:
+        self.world.advance(seconds, first, behind)
+
+    @rule(who=SIDE, amount=st.sampled_from([300, 500]))
+    def spends_at_once_what_is_free_again(self, who: int, amount: int) -> None:
+        """Its expired cheques and added funds count for it before its partner has seen them."""
+        self.world.offer(who, amount, Ms(60_000))
+        self.world.advance(10, who, 1 - who)
+        self.world.offer(who, amount, Ms(900_000))
+        self.deliver(who, 4)
 
     @rule()
     def rollback(self) -> None:

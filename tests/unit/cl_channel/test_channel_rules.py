@@ -159,7 +159,56 @@ def test_one_index_twice_with_another_amount_fails_the_channel() -> None:
 def test_a_cheque_beyond_the_issuers_balance_is_never_taken(amount: int) -> None:
     b = Pair.open().ends[1]
     b.feed(i.PeerSaid(add_of(0, 1, amount, START + LIFE)))
+    assert [type(one.status) for one in b.books.held] == [s.Cancelled]
+    assert b.told(f.NoticeLocked) == []
+    assert isinstance(b.state, s.Normal)
+    b.feed(i.FulfilHeld(1, preimage(0)))
+    assert b.refused == ["cl.cheque.answered"]
+
+
+@pytest.mark.threat("V10")
+@pytest.mark.parametrize("amount", [0, -1])
+def test_a_cheque_of_nothing_fails_the_channel(amount: int) -> None:
+    b = Pair.open().ends[1]
+    b.feed(i.PeerSaid(add_of(0, 1, amount, START + LIFE)))
     assert b.books.held == ()
+    assert isinstance(b.state, s.Closing)
+
+
+@pytest.mark.threat("V10")
+def test_cheques_beyond_all_means_without_end_fail_the_channel() -> None:
+    b = Pair.open().ends[1]
+    for index in range(1, 30):
+        b.feed(i.PeerSaid(add_of(index, index, 5_000, START + LIFE)))
+    assert len(b.books.held) == t.MAX_PENDING
+    assert isinstance(b.state, s.Closing)
+
+
+def test_one_more_than_the_slots_is_given_back() -> None:
+    pair = Pair.open()
+    a, b = pair.ends
+    for n in range(t.MAX_PENDING):
+        a.offer(n, 1)
+    pair.settle()
+    b.feed(i.PeerSaid(add_of(77, t.MAX_PENDING + 1, 1, START + LIFE)))
+    assert isinstance(b.books.held[-1].status, s.Cancelled)
+    assert isinstance(b.state, s.Normal)
+    assert sides(b).for_us(b.books.ours).is_canonical()
+
+
+def test_a_cheque_that_meets_a_closing_peer_is_given_back_and_blocks_nothing() -> None:
+    """The issuer's squash over a fulfilled cheque, signed after one that we did not keep, still counts."""
+    pair = Pair.open()
+    a, b = pair.ends
+    a.offer(0)
+    pair.settle()
+    b.feed(i.PeerSaid(m.Closing(True, "test")))
+    a.offer(1)
+    b.feed(i.FulfilHeld(1, preimage(0)))
+    pair.settle()
+    assert b.told(f.NoticeLocked) == [1]
+    assert b.told(f.NoticeSettled) == [1]
+    assert a.told(f.NoticeDead) == [2]
 
 
 @pytest.mark.threat("P12")
