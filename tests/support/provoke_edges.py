@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -74,7 +75,7 @@ def rows_that_this_version_cannot_read(_: Path) -> Any:
     codecs = Codecs()
     codecs.register_all("cl", Squash)
     rows = (b"{", b'{"t":"cl.Squash","v":2,"d":{}}', b'{"t":"cl.Other","v":1,"d":{}}')
-    return [refused(lambda row=row: codecs.decode(row)) for row in rows]
+    return [refused(partial(codecs.decode, row)) for row in rows]
 
 
 # -- configuration and command line ---------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cometa._aiken_ffi import aiken_ffi
 
 from gateway.cl.l1 import evaluate
 from gateway.errors import Refused
@@ -18,7 +19,7 @@ class Library:
         self.text = text
 
     def eval_phase_two(self, *_: Any) -> Any:
-        self.kept = evaluate.aiken_ffi.new("char[]", self.text)
+        self.kept = aiken_ffi.new("char[]", self.text)
         return self.kept
 
     def drop_char_pointer(self, _: Any) -> None:

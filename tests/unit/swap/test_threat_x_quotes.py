@@ -197,7 +197,7 @@ async def engine(directory: Path, lnd: Lightning, legs: Legs, terms: SwapPolicy)
     codecs.register(known)
     store = await Store.open(f"sqlite:///{directory / 'a.db'}", network="regtest", codecs=known)
     made_engine = SwapEngine(
-        store, cast(Any, lnd), cast(Any, legs), Clock(), REGTEST, terms,
+        store, cast(Any, lnd), cast(Any, legs), cast(Any, Clock()), REGTEST, terms,
         on_change=lambda *_: None, on_alarm=lambda *_: None, options=EngineOptions(tick_s=3600),
     )  # fmt: skip
     await made_engine.runner.start()
