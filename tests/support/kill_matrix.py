@@ -33,10 +33,8 @@ PAY_MSAT, RECEIVE = 2_000_000, 400_000
 ROUTING_BUDGET_MSAT = 1_000 + PAY_MSAT // 200
 PATIENCE_S = 15.0
 QUIET_S = 0.4
-# written by the clock, in no place of their own: killed at once a swap
 STILL_S = 2.5  # a swap whose other leg waits for us has nothing more to write by then
-# asked for again while an answer is late: how often depends on the machine
-REPEATED = ("swap.in.InvoiceCreated", "swap.in.InvoiceAnswer", "swap.out.PaymentAnswer")
+# written by the clock, in no place of their own: killed at once a swap
 POLLED = ("chain.block", "outbox.failed", "channel.Tick", "swap.out.Tick", "swap.in.Tick")
 
 
@@ -279,7 +277,10 @@ async def quiet(world: World) -> None:
 
     async def calm() -> bool:
         view = await world.look()
-        if view is None or view["undone"] or not await world.connected():
+        if view is None:
+            await world.restart()
+            return False
+        if view["undone"] or not await world.connected():
             return False
         return min(view["now_ms"], world.user.clock.now().value) > world.devnet.now_ms() - 5_000
 
@@ -313,10 +314,19 @@ async def dry_run(world: World, direction: Direction, ending: Ending) -> list[st
 
 
 async def kill_once(
-    world: World, direction: Direction, point: Point, meanwhile: Meanwhile, ending: Ending, record: Record
+    world: World,
+    direction: Direction,
+    point: Point,
+    meanwhile: Meanwhile,
+    ending: Ending,
+    record: Record,
+    again: dict[str, Any] | None = None,
 ) -> None:
-    """One swap, one SIGKILL at `point`, one restart; what went wrong is added to `record`."""
-    label = f"{point} {meanwhile}/{ending}"
+    """One swap, one SIGKILL at `point`, one restart; what went wrong is added to `record`.
+
+    `again`: the order that holds for the restarted gateway, a second kill or a recording."""
+    order = again or {}
+    label = f"{point} {meanwhile}/{ending} {order.get('point', '')}".rstrip()
     swap = MADE[direction](world, ending)
     try:
         await quiet(world)
@@ -326,15 +336,18 @@ async def kill_once(
         killed = await _until_killed(world, swap, point)
         if killed:
             record.kills += 1
-            record.outcomes[meanwhile] = record.outcomes.get(meanwhile, 0) + 1
             await _meanwhile(world, swap, meanwhile)
-            await world.restart()
+            known = meanwhile if swap.acted else "open"
+            record.outcomes[known] = record.outcomes.get(known, 0) + 1
+            await world.restart(**order)
         else:
             record.unreached.append(label)
-            record.missed += point.times == 1 or point.at.partition(":")[2] not in REPEATED
+            record.missed += point.times == 1  # how often a thing is repeated depends on the machine
             await world.child.ask("order")
-        await until("the swap to end", lambda: _driven(world, swap), PATIENCE_S)
+        await until("the swap to end", lambda: _driven(world, swap, record), PATIENCE_S)
         await until("balances to rest", lambda: _rest(world, swap, before), 5.0)
+        if "point" in order:
+            await world.child.ask("order")
     except Stuck as stuck:
         view = await world.look(swap.hash if swap.key else "")
         if view is None:
@@ -382,13 +395,20 @@ async def _until_killed(world: World, swap: Swap, point: Point) -> bool:
 
 async def _meanwhile(world: World, swap: Swap, meanwhile: Meanwhile) -> None:
     """While the gateway is down: the other leg ends where it is live, or stays as it is."""
-    await swap.nudge()
-    if not swap.acted and meanwhile != "open" and await swap.ready():
-        await swap.act()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 0.3  # what LND was told before the kill goes on by itself
+    while meanwhile != "open" and not swap.acted and loop.time() < end:
+        await swap.nudge()
+        if await swap.ready():
+            await swap.act()
+        await asyncio.sleep(0.02)
     await asyncio.sleep(0.05)
 
 
-async def _driven(world: World, swap: Swap) -> bool:
+async def _driven(world: World, swap: Swap, record: Record) -> bool:
+    if await world.child.dead():  # its recovery was killed as well
+        record.kills += 1
+        await world.restart()
     await world.connected()
     await swap.nudge()
     if not swap.acted and await swap.ready():
@@ -414,10 +434,35 @@ async def run(
     record.writes = len({(str(point), ending if point.acted else "") for point, _, ending in plan})
     for point, meanwhile, ending in plan if whole else plan[::every]:
         await kill_once(world, direction, point, meanwhile, ending, record)
+    await _recoveries(world, direction, stages, 1 if whole else 6 * every, record)
     await _expire(world, record)
     record.seconds = asyncio.get_running_loop().time() - began
     record.save()
     return record
+
+
+# where a recovery has most to find out: was it sent, or not
+DOUBTFUL: dict[Direction, tuple[str, ...]] = {
+    "cl_to_btc": ("before_effect:swap.effect.PayInvoice",),
+    "btc_to_cl": ("before_commit:channel.OfferCheque", "after_commit:channel.OfferCheque"),
+}
+
+
+async def _recoveries(
+    world: World, direction: Direction, stages: tuple[str, ...], every: int, record: Record
+) -> None:
+    """A second SIGKILL while the gateway recovers from the first, at each n-th write of the recovery."""
+    if "before_commit" not in stages:
+        return
+    for at in DOUBTFUL[direction]:
+        first = Point(at, 1, acted=False)
+        await kill_once(world, direction, first, "open", "settled", record, {"record": True})
+        answer = await world.child.ask("recorded")
+        assert answer is not None
+        for number, second in enumerate(points(answer["points"], stages)[::every]):
+            ending: Ending = "failed" if number % 2 else "settled"
+            order = {"point": second.at, "times": second.times}
+            await kill_once(world, direction, first, "open", ending, record, order)
 
 
 async def _expire(world: World, record: Record) -> None:
