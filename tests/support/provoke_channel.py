@@ -80,6 +80,11 @@ def nothing_at_all(_: Path) -> Any:
     return end.feed(i.OfferCheque(b"r" * 32, lock(0), Lovelace(FUNDS[0].value + 1), START + LIFE))
 
 
+@provokes("cl.cheque.nothing")
+def a_cheque_over_nothing(_: Path) -> Any:
+    return Pair.open().ends[1].feed(add(0, 1, amount=0))
+
+
 @provokes("cl.cheque.slots")
 def one_cheque_too_many(_: Path) -> Any:
     end = Pair.open().ends[1]
