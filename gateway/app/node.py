@@ -23,6 +23,7 @@ from gateway.cl.channel import errors as channel_errors
 from gateway.cl.channel import state as c
 from gateway.cl.data.types import ChannelId
 from gateway.cl.node.channels import KIND
+from gateway.cl.node.peers import NOT_CONNECTED, SELF
 from gateway.cl.signer.keystore import Keystore
 from gateway.config import Settings
 from gateway.errors import Refused, Rejection
@@ -151,6 +152,8 @@ class GatewayNode:
     async def connect_peer(self, request: m.ConnectPeer) -> m.Peer:
         """Kept for good: the node connects again by itself, also after a restart."""
         running, node_id = self._node(), bytes.fromhex(request.node_id)
+        if node_id == running.node_id:
+            raise Refused(SELF(field="node_id", got=request.node_id))
         await running.peers.connect(node_id, request.host, request.port)
         place = json.dumps({"host": request.host, "port": request.port}).encode()
         async with running.store.transaction("peer.known") as tx:
@@ -178,9 +181,12 @@ class GatewayNode:
     # -- channels -------------------------------------------------------------------------------
 
     async def open_channel(self, request: m.OpenChannel) -> m.Channel:
+        running, peer = self._node(), bytes.fromhex(request.peer)
+        if not running.peers.is_connected(peer):  # nobody would answer, and the seed would stay reserved
+            raise Refused(NOT_CONNECTED(field="peer", got=request.peer))
         period = None if request.respond_period_ms is None else Ms(request.respond_period_ms)
-        channel = await self._node().channels.open(
-            bytes.fromhex(request.peer), Lovelace(request.lovelace), Lovelace(request.gift_lovelace), period
+        channel = await running.channels.open(
+            peer, Lovelace(request.lovelace), Lovelace(request.gift_lovelace), period
         )
         return await self._view(channel)
 
