@@ -357,7 +357,8 @@ def _read_payment(payment: Any, hashlock: Hashlock) -> p.PaymentResult:
     reason = _REASONS.get(names.get(int(payment.failure_reason), ""))
     if reason is None:
         return p.PaymentUnknown(f"FAILED with the unknown reason {int(payment.failure_reason)}")
-    proof = f"LND: FAILED ({reason}), {len(payment.htlcs)} attempts, none in flight"
+    # without their number: LND deletes failed attempts from its record once the payment has ended
+    proof = f"LND: FAILED ({reason}), no attempt in flight"
     return p.PaymentFailed(reason, proof)
 
 

@@ -24,6 +24,7 @@ from tests.support.btc_lab import Lab, LabTimes
 T = TypeVar("T")
 SMALL_SAT, LARGE_SAT = 1_000_000, 10_000_000
 CHANNELS = (("gateway", "hub", SMALL_SAT), ("gateway", "hub", SMALL_SAT), ("hub", "alice", LARGE_SAT))
+MAX_HTLC_MSAT = 450_000_000  # more goes in parts, however the balances stand
 NEAR_MSAT = 150_000_000  # the gateway's balance may be this far off before it is put right
 
 
@@ -38,7 +39,22 @@ class _Shared:
         self.network = BitcoinRegtest(Path(self._directory.name), options)
         self.middle_msat = 0
         atexit.register(self._end)
-        self.wait(self.network.start(), 180)
+        self.wait(self._start(), 180)
+
+    async def _start(self) -> None:
+        await self.network.start()
+        pb, nodes = stubs.lightning_pb2, self.network.nodes.values()
+        policy = pb.PolicyUpdateRequest(
+            base_fee_msat=1_000,
+            fee_rate_ppm=1,
+            time_lock_delta=80,
+            max_htlc_msat=MAX_HTLC_MSAT,
+            **{"global": True},
+        )
+        for node in nodes:
+            await node.rpc("UpdateChannelPolicy", policy)
+        for node in nodes:
+            await self.network.until(lambda n=node: _limited(n), f"{node.name} to know the largest HTLC")  # type: ignore[misc]
 
     def wait(self, work: Coroutine[Any, Any, T], within_s: float) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(within_s)
@@ -215,6 +231,12 @@ async def _at(node: LndNode, height: int) -> bool:
     return bool(info.block_height >= height and info.synced_to_chain)
 
 
+async def _limited(node: LndNode) -> bool:
+    graph = await node.rpc("DescribeGraph", stubs.lightning_pb2.ChannelGraphRequest())
+    ends = [policy for edge in graph.edges for policy in (edge.node1_policy, edge.node2_policy)]
+    return all(policy.max_htlc_msat == MAX_HTLC_MSAT for policy in ends)
+
+
 async def _forget_failures(node: LndNode) -> None:
     """Mission control would remember for an hour that the hub could not reach alice."""
     stub = stubs.router_pb2_grpc.RouterStub(node.channel)
@@ -236,9 +258,7 @@ async def _part(alice: LndNode, payee: str, invoice: str, amount_msat: int) -> A
     route = (await alice.rpc("QueryRoutes", query)).routes[0]
     record = pb.MPPRecord(payment_addr=wanted.payment_addr, total_amt_msat=wanted.num_msat)
     route.hops[-1].mpp_record.CopyFrom(record)
-    return stubs.router_pb2.SendToRouteRequest(
-        payment_hash=bytes.fromhex(wanted.payment_hash), route=route, skip_temp_err=True
-    )
+    return stubs.router_pb2.SendToRouteRequest(payment_hash=bytes.fromhex(wanted.payment_hash), route=route)
 
 
 async def _send_part(alice: LndNode, request: Any) -> Any:

@@ -164,6 +164,8 @@ async def test_a_part_alone_is_never_accepted_and_goes_back(lab: Lab) -> None:
     await lab.until(pending, lambda n: n == 0, lab.times.part_hold_s + lab.times.patience_s)
     assert await lnd.lookup_invoice(lock) == p.InvoiceOpen(invoice)
     assert set(map(type, seen)) == {p.InvoiceOpen}
+    alice = lab.client()  # her LND refuses a second payment while it believes the first in flight
+    await lab.until(lambda: alice.lookup_payment(lock.raw), lambda r: r is None or r.status == "FAILED")
     paying = lab.alice_pays(invoice)
     held = await accepted(lab, lnd, lock)
     assert held.amount.value == AMOUNT  # the part that went back does not count
