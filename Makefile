@@ -9,14 +9,17 @@ BLN ?= embedded
 PYTEST_ARGS ?=
 SLOW := devnet or daemons or node
 
-.PHONY: demo test check fmt lint types unit validators validators-check lock daemons judge postgres docs wheel-test smoke clean
+.PHONY: demo test histories check fmt lint types unit validators validators-check lock daemons judge postgres docs wheel-test smoke clean
 
 demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 	$(BIN)/python -m regtest.demo --bln $(BLN)
 
 test: $(VENV)/.dev check validators-check judge daemons postgres
 	$(BIN)/pytest -n 2 --dist loadfile -m "$(SLOW)" $(PYTEST_ARGS)
-	GATEWAY_HISTORIES=2000 $(BIN)/pytest -n 2 tests/property $(PYTEST_ARGS)
+
+# The channel under 2000 random histories of 50 actions for each of its machines: minutes, so beside `make test`.
+histories: $(VENV)/.dev
+	GATEWAY_HISTORIES=2000 $(BIN)/pytest -n 2 tests/property/cl_channel/test_channel_machine.py $(PYTEST_ARGS)
 
 check: $(VENV)/.dev lint types unit
 
