@@ -22,7 +22,16 @@ def _lab(name: str, directory: Path) -> Lab:
 
 
 @pytest.fixture(
-    params=["embedded", *(pytest.param(f"lnd-{version}", marks=pytest.mark.daemons) for version in REAL)]
+    params=[
+        "embedded",
+        # of one group: with `-n 2 --dist loadgroup` each version has a worker, and each worker one network
+        *(
+            pytest.param(
+                f"lnd-{version}", marks=[pytest.mark.daemons, pytest.mark.xdist_group(f"lnd-{version}")]
+            )
+            for version in REAL
+        ),
+    ]
 )
 async def lab(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Lab]:
     new_secrets()

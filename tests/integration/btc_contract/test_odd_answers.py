@@ -18,7 +18,6 @@ from tests.support.btc_lab_sim import SimulatedLab
 from tests.support.btc_steps import (
     AMOUNT,
     answers,
-    final,
     hashlock_of,
     hold,
     refused,
@@ -237,22 +236,6 @@ async def test_a_stream_that_ends_early_is_a_lost_stream(
         seen: list[object] = []
         assert await refused(_read(stream, seen)) == "btc.stream_ended"
         assert len(seen) == 1
-
-
-@pytest.mark.threat("X5")
-@pytest.mark.kind("IT")
-async def test_a_payment_held_past_our_deadline_is_unknown_and_lives_on(
-    simulated: SimulatedLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.btc.lnd._SLACK_S", -0.5)
-    lnd, alice = simulated.adapter(), simulated.client()
-    preimage = secret("deadline")
-    invoice = await alice.add_hold_invoice(preimage.hashlock.raw, AMOUNT)
-    result = await lnd.pay(request(invoice, timeout_s=1))
-    assert isinstance(result, p.PaymentUnknown)
-    assert await alice.lookup_invoice(preimage.hashlock.raw) == "ACCEPTED"
-    await alice.settle(preimage.raw)
-    assert isinstance(await final(simulated, lnd, preimage.hashlock), p.PaymentSettled)
 
 
 # -- the wallet's door --------------------------------------------------------------------------

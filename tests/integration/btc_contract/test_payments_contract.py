@@ -170,6 +170,31 @@ async def test_a_payment_that_settles_while_our_lnd_is_down_is_found(lab: Lab) -
 
 
 @pytest.mark.threat("X5")
+@pytest.mark.threat("X6")
+@pytest.mark.threat("X7")
+@pytest.mark.kind("IT")
+async def test_a_payment_held_past_every_deadline_lives_on_and_is_never_paid_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lnd #7621: a payment was taken for expired, paid again, and both arrived."""
+    monkeypatch.setattr("gateway.btc.lnd._SLACK_S", 1.0)
+    lnd, alice = lab.adapter(never_sent_after_s=0.0), lab.client()
+    preimage = secret("deadline")
+    before = await alice.channel_balance()
+    invoice = await alice.add_hold_invoice(preimage.hashlock.raw, AMOUNT)
+    for _ in range(2):  # LND's own timeout of 1 s is long over, then ours
+        assert isinstance(await lnd.pay(request(invoice, timeout_s=1)), p.PaymentUnknown)
+        assert isinstance(await lnd.track(preimage.hashlock), p.PaymentUnknown)
+    assert await alice.lookup_invoice(preimage.hashlock.raw) == "ACCEPTED"
+    await lab.mine(6)
+    assert isinstance(await lnd.track(preimage.hashlock), p.PaymentUnknown)
+    await alice.settle(preimage.raw)
+    assert isinstance(await final(lab, lnd, preimage.hashlock), p.PaymentSettled)
+    assert isinstance(await lnd.pay(request(invoice)), p.PaymentSettled)
+    await lab.until(alice.channel_balance, lambda msat: msat == before + AMOUNT)
+
+
+@pytest.mark.threat("X5")
 @pytest.mark.kind("IT")
 async def test_a_send_that_never_arrived_is_unknown_until_its_sender_is_long_dead(lab: Lab) -> None:
     lnd = lab.adapter(never_sent_after_s=1.0)
