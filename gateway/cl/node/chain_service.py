@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Any, cast
 
 import structlog
 
@@ -37,15 +36,11 @@ from gateway.cl.channel import state as s
 from gateway.cl.data import types as t
 from gateway.cl.data.blueprint import Blueprint
 from gateway.cl.data.books import Verify
-from gateway.cl.l1.body import script_of
-from gateway.cl.l1.build import build
-from gateway.cl.l1.errors import BAD_INTENT, NO_FUNDS, TOO_EARLY
-from gateway.cl.l1.intents import BuiltTx, Intent, OpenChannel, Pay, PublishScript, StepChannel
+from gateway.cl.l1.errors import BAD_INTENT, TOO_EARLY
+from gateway.cl.l1.intents import OpenChannel, Pay, PublishScript, StepChannel
 from gateway.cl.l1.parse import AgreedTerms, ChannelOutput, parse_output
-from gateway.cl.l1.validity import choose_window
-from gateway.cl.l1.view import ChainView
 from gateway.cl.node import track
-from gateway.cl.node.wallet import OwnTransactions, OwnTx
+from gateway.cl.node.wallet import OwnTransactions, Wallet
 from gateway.cl.ports import Evaluator, Point, Signer, Utxo
 from gateway.errors import Refused, Rejection
 from gateway.profile import NetworkProfile
@@ -56,10 +51,7 @@ from gateway.units import Lovelace, PosixMs, Slot
 
 log = structlog.get_logger("gateway.chain")
 
-PICK_HOLDS_S = 60.0  # a seed that was picked and not proposed is free again
 AGAIN_S = 2.0
-CHANGE_WITHIN_S = 60.0
-T = TypeVar("T")
 OnChannel = Callable[[t.ChannelId, i.Input], Awaitable[None]]
 
 
@@ -87,25 +79,29 @@ class ChainService:
         held_seeds: Callable[[], frozenset[t.OutputRef]] = frozenset,
         reference_script: t.OutputRef | None = None,
     ) -> None:
-        self._store, self._provider, self._signer, self._clock = store, provider, signer, clock
+        self._store, self._provider, self._clock = store, provider, clock
         self._profile, self._blueprint = profile, blueprint
-        self._evaluator, self._verify = evaluator, verify
-        self._address, self._on_channel, self._on_block = wallet_address, on_channel, on_block
-        self._held_seeds, self._reference = held_seeds, reference_script
+        self._on_channel, self._on_block = on_channel, on_block
         self._own = OwnTransactions(store, provider)
+        self._wallet = Wallet(
+            self._own, provider, signer, clock, profile, blueprint, evaluator, verify,
+            address=wallet_address, held_seeds=held_seeds, reference_script=reference_script,
+            watch=lambda tx_id: self._view.watch(tx_id),
+        )  # fmt: skip
         self._keys: dict[t.ChannelId, t.VerificationKey] = {}
         self._located: defaultdict[t.ChannelId, list[Located]] = defaultdict(list)
         self._stories: dict[t.ChannelId, track.Story] = {}
         self._untold: set[t.ChannelId] = set()
-        self._picked: dict[t.OutputRef, float] = {}
-        self._telling, self._building = asyncio.Lock(), asyncio.Lock()
-        self._next_block = asyncio.Event()
+        self._telling = asyncio.Lock()
         self._trouble: Rejection | None = None
+        self._bug = ""
         self._task: asyncio.Task[None] | None = None
         self._view = self._new_view()
 
     def _new_view(self) -> View:
-        return View(self._blueprint.hash, addresses=(self._address,), depths=(self._profile.safe_depth,))
+        return View(
+            self._blueprint.hash, addresses=(self._wallet.address,), depths=(self._profile.safe_depth,)
+        )
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -125,6 +121,10 @@ class ChainService:
                 await self._task
 
     async def _restore(self) -> None:
+        async with self._wallet.building:  # a transaction that is just being sent is watched by the new view
+            await self._load()
+
+    async def _load(self) -> None:
         view = self._new_view()
         async with self._store.read() as tx:
             points = [
@@ -151,23 +151,37 @@ class ChainService:
                 await self._own.end(one.observation.tx_id, "deep")
 
     async def _follow(self) -> None:
-        """Never ends: what no retry of the follower cures is said aloud, and tried again from the store."""
+        """Never ends: what no retry of the follower cures is said aloud, and tried again from the store.
+        After any failure the view may be ahead of the store: nothing goes on before it is restored."""
+        fresh = True
         while True:
             try:
+                if not fresh:
+                    await self._restore()
+                    fresh = True
                 if self._view.newest is None:
                     await self._begin()
                 follower = Follower(
                     self._provider, self._view, on_trouble=self._in_trouble, observe_time=self._clock.observe
                 )
-                async for step in follower.steps():
-                    await self._take(step)
+                async with aclosing(cast(AsyncGenerator[Step, None], follower.steps())) as steps:
+                    async for step in steps:
+                        await self._take(step)
+                        if self._lost_its_root(step):
+                            break
             except Refused as refused:
                 self._in_trouble(refused.rejection)
             except Exception as error:  # a bug in one step must not leave the node blind for good
-                log.exception("chain.bug", why=str(error)[:300])
+                self._bug = repr(error)[:300]
+                log.exception("chain.bug", why=self._bug)
+            fresh = False
             await asyncio.sleep(AGAIN_S)
-            with suppress(Refused):
-                await self._restore()
+
+    def _lost_its_root(self, step: Step) -> bool:
+        """The block at which a new node began was taken back: it begins again, since the whole chain would
+        follow. Not with channels: one of theirs may lie between that block's ancestor and the tip."""
+        deep = step.tip.height > SECURITY_BLOCKS
+        return isinstance(step, Back) and step.to is None and deep and not self._keys
 
     async def _begin(self) -> None:
         """A new node on a long chain begins at its tip: it has no channel that could be older."""
@@ -194,7 +208,7 @@ class ChainService:
             await self._commit(step)
             match step:
                 case Forward(at, tip, seen, deep):
-                    self._trouble = None
+                    self._trouble, self._bug = None, ""
                     await self._forward(seen)
                     for one in deep:
                         if isinstance(one.located.observation, TxSeen):
@@ -205,9 +219,9 @@ class ChainService:
                     self._back(taken)
                     at_tip = False
             await self._tell_all()
-        waiting, self._next_block = self._next_block, asyncio.Event()
-        waiting.set()
-        if at_tip:
+        self._wallet.new_block()
+        # a tick may prove a cheque dead: never before everything up to this block was told
+        if at_tip and not self._untold:
             await self._on_block()
 
     async def _commit(self, step: Step) -> None:
@@ -245,7 +259,7 @@ class ChainService:
 
     def _note(self, located: Located) -> None:
         match located.observation:
-            case ChannelCreated(channel) | ChannelSpent(channel):
+            case ChannelCreated(channel) | ChannelSpent(channel) if channel in self._keys:
                 self._located[channel].append(located)
                 self._stories.pop(channel, None)
                 self._untold.add(channel)
@@ -255,7 +269,7 @@ class ChainService:
             match located.observation:
                 case TxSeen(tx_id):
                     self._own.taken_back(tx_id)
-                case ChannelCreated(channel) | ChannelSpent(channel):
+                case ChannelCreated(channel) | ChannelSpent(channel) if channel in self._keys:
                     if located in self._located[channel]:
                         self._located[channel].remove(located)
                     self._stories.pop(channel, None)
@@ -291,6 +305,7 @@ class ChainService:
                 await self._on_channel(channel, one)
         except Refused as refused:  # the next block tells it again
             log.error("chain.untold", channel=channel.hex(), code=refused.rejection.code)
+            self._untold.add(channel)
             return
         self._untold.discard(channel)
 
@@ -307,33 +322,9 @@ class ChainService:
         deep = self._view.at_depth(self._profile.safe_depth)
         return PosixMs(0) if deep is None else deep.time_ms
 
-    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Change of our own transactions comes back with the next block: worth a wait, not a refusal."""
-        end = asyncio.get_running_loop().time() + CHANGE_WITHIN_S
-        while True:
-            try:
-                return await work()
-            except Refused as refused:
-                left = end - asyncio.get_running_loop().time()
-                if refused.rejection.spec is not NO_FUNDS or not self._own.is_waiting() or left <= 0:
-                    raise
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._next_block.wait(), min(left, 5.0))
-
     async def pick_seed(self, amount: Lovelace) -> t.OutputRef:
         """An output of the wallet for an opening; raises cl.l1.no_funds with what is free."""
-        return await self._patiently(lambda: self._pick_seed(amount))
-
-    async def _pick_seed(self, amount: Lovelace) -> t.OutputRef:
-        async with self._building:
-            view = await self._frozen()
-            free = [u for u in view.wallet if u.ref not in view.reserved and u.script_ref_cbor is None]
-            have = sum((u.lovelace for u in free), Lovelace(0))
-            if have <= amount:
-                raise Refused(NO_FUNDS(field="lovelace", got=have, allowed=f"more than {amount.value}"))
-            seed = max(free, key=lambda u: u.lovelace.value).ref
-            self._picked[seed] = asyncio.get_running_loop().time() + PICK_HOLDS_S
-            return seed
+        return await self._wallet.patiently(lambda: self._wallet.pick_seed(amount))
 
     async def publish_opening(self, agreement: s.Agreement) -> bytes:
         """Idempotent: the channel's id follows from the seed, so two openings of one channel cannot both be."""
@@ -342,7 +333,7 @@ class ChainService:
         made = self._on_chain(channel)
         if made is not None:
             return made.ref.tx_id
-        async with self._building:
+        async with self._wallet.building:
             known = self._own.on_the_way(self._clock.now(), purpose=purpose)
             if known is not None:
                 return known.tx_id
@@ -350,24 +341,23 @@ class ChainService:
                 channel, agreement.opener_key, agreement.other_key, agreement.amount, agreement.gift,
                 agreement.min_ada, 0, agreement.respond_period,
             )  # fmt: skip
-            view = await self._frozen()
-            view = replace(view, reserved=view.reserved - {agreement.seed})
-            return await self._send(view, (OpenChannel(terms, agreement.seed),), purpose, channel)
+            view = await self._wallet.frozen(instead_of=agreement.seed)
+            return await self._wallet.send(view, (OpenChannel(terms, agreement.seed),), purpose, channel)
 
     async def perform(self, intent: settle.Intent) -> bytes | None:
         """The step on the output as it is now; None when it is under way, too early, or the output has moved."""
-        async with self._building:
+        async with self._wallet.building:
             if self._own.on_the_way(self._clock.now(), spends=intent.output) is not None:
                 return None
             output = self._on_chain(intent.channel)
             if output is None or output.ref != intent.output:
                 return None
-            view = await self._frozen()
+            view = await self._wallet.frozen(instead_of=output.ref)
             step = StepChannel(output, intent.step, self._keys[intent.channel])
             before = () if intent.usable_until is None else (intent.usable_until,)
             purpose = f"{type(intent.step).__name__} {intent.channel.hex()}"
             try:
-                return await self._send(
+                return await self._wallet.send(
                     view, (step,), purpose, intent.channel, use_before=before, not_before=intent.not_before
                 )
             except Refused as refused:
@@ -377,10 +367,10 @@ class ChainService:
 
     async def add_funds(self, channel: t.ChannelId, lovelace: Lovelace) -> bytes:
         """Ours on top (step add); raises cl.l1.bad_intent while another step of the channel is under way."""
-        return await self._patiently(lambda: self._add_funds(channel, lovelace))
+        return await self._wallet.patiently(lambda: self._add_funds(channel, lovelace))
 
     async def _add_funds(self, channel: t.ChannelId, lovelace: Lovelace) -> bytes:
-        async with self._building:
+        async with self._wallet.building:
             output = self._on_chain(channel)
             if output is None or not isinstance(output.datum.stage, t.Opened):
                 raise Refused(BAD_INTENT(field="channel", got=channel.hex(), allowed="an open channel"))
@@ -388,7 +378,8 @@ class ChainService:
                 raise Refused(BAD_INTENT(field="channel", got="a step is under way", allowed="none"))
             key = self._keys[channel]
             step = StepChannel(output, t.Add(output.datum.keys[0] == key), key, lovelace)
-            return await self._send(await self._frozen(), (step,), f"Add {channel.hex()}", channel)
+            view = await self._wallet.frozen(instead_of=output.ref)
+            return await self._wallet.send(view, (step,), f"Add {channel.hex()}", channel)
 
     def _on_chain(self, channel: t.ChannelId) -> ChannelOutput | None:
         for created in self._view.channels:
@@ -400,24 +391,23 @@ class ChainService:
     # -- the wallet -----------------------------------------------------------------------------
 
     async def send(self, address: str, lovelace: Lovelace) -> bytes:
-        return await self._patiently(lambda: self._pay(address, lovelace))
+        return await self._wallet.patiently(lambda: self._pay(address, lovelace))
 
     async def _pay(self, address: str, lovelace: Lovelace) -> bytes:
-        async with self._building:
-            return await self._send(await self._frozen(), (Pay(address, lovelace),), "send", None)
+        async with self._wallet.building:
+            view = await self._wallet.frozen()
+            return await self._wallet.send(view, (Pay(address, lovelace),), "send", None)
 
     async def utxos(self) -> tuple[tuple[Utxo, bool], ...]:
         """The wallet's outputs, and whether each is reserved."""
-        found = await self._provider.utxos_at(self._address)
-        reserved = self._reserved()
-        return tuple((utxo, utxo.ref in reserved or utxo.script_ref_cbor is not None) for utxo in found)
+        return await self._wallet.utxos()
 
     async def ensure_reference_script(self) -> None:
         """Publishes the validator once: every later transaction is smaller by its size."""
-        async with self._building:
-            view = await self._frozen()
+        async with self._wallet.building:
+            view = await self._wallet.frozen()
             if view.script_utxo is None and self._own.on_the_way(view.now, purpose="publish") is None:
-                await self._send(view, (PublishScript(),), "publish", None)
+                await self._wallet.send(view, (PublishScript(),), "publish", None)
 
     async def rebroadcast(self) -> None:
         await self._own.rebroadcast(self._clock.now())
@@ -426,70 +416,12 @@ class ChainService:
         newest = self._view.newest
         trouble = self._trouble
         return {
-            "ok": trouble is None and newest is not None,
-            "detail": "" if trouble is None else f"{trouble.code}: {trouble}",
+            "ok": trouble is None and newest is not None and not self._bug,
+            "detail": self._bug if trouble is None else f"{trouble.code}: {trouble}",
             "height": 0 if newest is None else newest.height,
             "slot": 0 if newest is None else newest.point.slot.value,
             "time_ms": 0 if newest is None else newest.time_ms.value,
         }
-
-    # -- building -------------------------------------------------------------------------------
-
-    def _reserved(self) -> frozenset[t.OutputRef]:
-        now = asyncio.get_running_loop().time()
-        self._picked = {ref: until for ref, until in self._picked.items() if until > now}
-        return self._own.spent() | self._held_seeds() | frozenset(self._picked)
-
-    async def _frozen(self) -> ChainView:
-        """The chain as the provider has it now. Raises cl.chain.*."""
-        tip, params = await self._provider.tip(), await self._provider.params()
-        wallet = await self._provider.utxos_at(self._address)
-        return ChainView(
-            tip=tip,
-            now=self._clock.now(),
-            params=params,
-            blueprint=self._blueprint,
-            wallet_address=self._address,
-            wallet=wallet,
-            script_utxo=await self._script_utxo(wallet),
-            reserved=self._reserved(),
-        )
-
-    async def _script_utxo(self, wallet: tuple[Utxo, ...]) -> Utxo | None:
-        published = wallet
-        if self._reference is not None:
-            published = (*await self._provider.utxos_by_ref((self._reference,)), *wallet)
-        for utxo in published:
-            held = utxo.script_ref_cbor
-            if held is not None and script_of(held) == (3, self._blueprint.script):
-                return utxo
-        return None
-
-    async def _send(
-        self,
-        view: ChainView,
-        intents: tuple[Intent, ...],
-        purpose: str,
-        channel: t.ChannelId | None,
-        *,
-        use_before: tuple[PosixMs, ...] = (),
-        not_before: PosixMs | None = None,
-    ) -> bytes:
-        """Under `_building`: window, build, sign, store, submit. Raises the first refusal."""
-        window = choose_window(
-            view.params, view.tip, view.now, self._profile, use_before=use_before, not_before=not_before
-        )
-        if isinstance(window, Rejection):
-            raise Refused(window)
-        # the evaluator runs scripts for some milliseconds: not on the loop
-        built = await asyncio.to_thread(build, view, intents, window, self._evaluator, self._verify)
-        if not isinstance(built, BuiltTx):
-            raise Refused(built)
-        signed = await self._signer.sign_transaction(built.required_keys, built.tx_cbor)
-        log.info("tx.built", purpose=purpose, fee=built.fee.value, mem=built.mem, steps=built.steps)
-        own = OwnTx(built.tx_id, purpose, channel, signed, built.spent, window.ub)
-        await self._own.send(own, self._view)
-        return built.tx_id
 
 
 def _key(located: Located) -> bytes:

@@ -400,16 +400,16 @@ class Channels:
     async def on_block(self) -> None:
         """Every block: deadlines, expiries, and what settlement asks for."""
         for channel in list(self._states):
-            await self.feed(channel, i.Tick())
-            state = self.state(channel)
-            due = None if state is None else settle.intent(state, self.context())
-            if due is None:
-                continue
+            due = None
             try:
-                await self._chain.perform(due)
-            except Refused as refused:
+                await self.feed(channel, i.Tick())
+                state = self.state(channel)
+                due = None if state is None else settle.intent(state, self.context())
+                if due is not None:
+                    await self._chain.perform(due)
+            except Refused as refused:  # of this channel alone: the others' deadlines do not wait
                 log.warning(
-                    "channel.settle", channel=channel.hex(), step=type(due.step).__name__,
+                    "channel.settle", channel=channel.hex(), step=type(due.step).__name__ if due else "Tick",
                     code=refused.rejection.code, why=str(refused.rejection)[:500],
                 )  # fmt: skip
 

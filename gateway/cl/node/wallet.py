@@ -1,4 +1,6 @@
-"""R4. Transactions of ours on their way: stored before they leave, sent again until they lie deep or cannot any more.
+"""R4. The wallet: builds one transaction at a time, keeps what is under way, and never spends an output twice.
+
+Transactions are stored before they leave, and sent again until they lie deep or cannot come any more:
 
 Sent --seen in a block--> Seen --deep--> done
 Sent --refused by the ledger, or its validity has passed--> dead
@@ -7,20 +9,37 @@ Seen --rollback--> Sent
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
+from gateway.cl.chain.ogmios_kupo import OgmiosKupo
 from gateway.cl.chain.view import TxSeen, View
+from gateway.cl.data.blueprint import Blueprint
+from gateway.cl.data.books import Verify
 from gateway.cl.data.types import ChannelId, OutputRef
-from gateway.cl.ports import ChainSubmitter, SubmitRefused, SubmitUnknown
+from gateway.cl.l1.body import script_of
+from gateway.cl.l1.build import build
+from gateway.cl.l1.errors import NO_FUNDS
+from gateway.cl.l1.intents import BuiltTx, Intent
+from gateway.cl.l1.validity import choose_window
+from gateway.cl.l1.view import ChainView
+from gateway.cl.ports import ChainSubmitter, Clock, Evaluator, Signer, SubmitRefused, SubmitUnknown, Utxo
 from gateway.errors import Refused, Rejection
+from gateway.profile import NetworkProfile
 from gateway.store.codec import Codecs
 from gateway.store.store import Store
-from gateway.units import PosixMs
+from gateway.units import Lovelace, PosixMs
 
 log = structlog.get_logger("gateway.wallet")
 KIND = "l1tx"
+PICK_HOLDS_S = 60.0  # a seed that was picked and not proposed is free again
+CHANGE_WITHIN_S = 60.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +119,14 @@ class OwnTransactions:
                 return way.tx
         return None
 
-    async def send(self, tx: OwnTx, view: View) -> None:
+    def outlived(self, ref: OutputRef, now: PosixMs) -> frozenset[OutputRef]:
+        """Inputs of earlier tries to spend `ref` that are past their validity and in no block. Whatever else
+        spends `ref` excludes them for good, so it may take their inputs: a small wallet has no others."""
+        tries = [w.tx for w in self._ways.values() if ref in w.tx.spent and not w.seen and w.tx.until <= now]
+        return frozenset(spent for tx in tries for spent in tx.spent)
+
+    async def send(self, tx: OwnTx) -> None:
         """Stores, then submits. Raises the ledger's refusal; an unknown result is no error, it is sent again."""
-        view.watch(tx.tx_id)
         async with self._store.transaction("l1tx.made") as db:
             await db.append(KIND, tx.tx_id.hex(), 0, (TxMade(tx),), tx)
         self._ways[tx.tx_id] = _Way(tx)
@@ -155,3 +179,127 @@ class OwnTransactions:
             elif refusal != way.refused:
                 way.refused = refusal
                 log.info("tx.again", tx_id=way.tx.tx_id.hex(), code=refusal.code, why=str(refusal)[:200])
+
+
+class Wallet:
+    """`building` is held from the look at the chain until what was built is sent: nothing is spent twice."""
+
+    def __init__(
+        self,
+        own: OwnTransactions,
+        provider: OgmiosKupo,
+        signer: Signer,
+        clock: Clock,
+        profile: NetworkProfile,
+        blueprint: Blueprint,
+        evaluator: Evaluator,
+        verify: Verify,
+        *,
+        address: str,
+        held_seeds: Callable[[], frozenset[OutputRef]],
+        reference_script: OutputRef | None,
+        watch: Callable[[bytes], None],
+    ) -> None:
+        self.address, self.building = address, asyncio.Lock()
+        self._own, self._provider, self._signer, self._clock = own, provider, signer, clock
+        self._profile, self._blueprint, self._watch = profile, blueprint, watch
+        self._evaluator, self._verify = evaluator, verify
+        self._held_seeds, self._reference = held_seeds, reference_script
+        self._picked: dict[OutputRef, float] = {}
+        self._next_block = asyncio.Event()
+
+    def new_block(self) -> None:
+        waiting, self._next_block = self._next_block, asyncio.Event()
+        waiting.set()
+
+    async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Change of our own transactions comes back with the next block: worth a wait, not a refusal."""
+        end = asyncio.get_running_loop().time() + CHANGE_WITHIN_S
+        while True:
+            try:
+                return await work()
+            except Refused as refused:
+                left = end - asyncio.get_running_loop().time()
+                if refused.rejection.spec is not NO_FUNDS or not self._own.is_waiting() or left <= 0:
+                    raise
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._next_block.wait(), min(left, 5.0))
+
+    async def pick_seed(self, amount: Lovelace) -> OutputRef:
+        """The smallest output that covers `amount`, else the largest: the rest stays free for settlement."""
+        async with self.building:
+            view = await self.frozen()
+            free = [u for u in view.wallet if u.ref not in view.reserved and u.script_ref_cbor is None]
+            have = sum((u.lovelace for u in free), Lovelace(0))
+            if have <= amount:
+                raise Refused(NO_FUNDS(field="lovelace", got=have, allowed=f"more than {amount.value}"))
+            enough = [u for u in free if u.lovelace > amount]
+            by_value = sorted(enough or free, key=lambda u: u.lovelace.value)
+            seed = (by_value[0] if enough else by_value[-1]).ref
+            self._picked[seed] = asyncio.get_running_loop().time() + PICK_HOLDS_S
+            return seed
+
+    async def utxos(self) -> tuple[tuple[Utxo, bool], ...]:
+        found = await self._provider.utxos_at(self.address)
+        reserved = self._reserved()
+        return tuple((utxo, utxo.ref in reserved or utxo.script_ref_cbor is not None) for utxo in found)
+
+    def _reserved(self) -> frozenset[OutputRef]:
+        now = asyncio.get_running_loop().time()
+        self._picked = {ref: until for ref, until in self._picked.items() if until > now}
+        return self._own.spent() | self._held_seeds() | frozenset(self._picked)
+
+    async def frozen(self, *, instead_of: OutputRef | None = None) -> ChainView:
+        """The chain as the provider has it now; `instead_of` will be spent, again where an earlier try failed.
+        Raises cl.chain.*."""
+        tip, params = await self._provider.tip(), await self._provider.params()
+        wallet = await self._provider.utxos_at(self.address)
+        now, reserved = self._clock.now(), self._reserved()
+        if instead_of is not None:
+            reserved = reserved - self._own.outlived(instead_of, now) - {instead_of}
+        return ChainView(
+            tip=tip,
+            now=now,
+            params=params,
+            blueprint=self._blueprint,
+            wallet_address=self.address,
+            wallet=wallet,
+            script_utxo=await self._script_utxo(wallet),
+            reserved=reserved,
+        )
+
+    async def _script_utxo(self, wallet: tuple[Utxo, ...]) -> Utxo | None:
+        published = wallet
+        if self._reference is not None:
+            published = (*await self._provider.utxos_by_ref((self._reference,)), *wallet)
+        for utxo in published:
+            held = utxo.script_ref_cbor
+            if held is not None and script_of(held) == (3, self._blueprint.script):
+                return utxo
+        return None
+
+    async def send(
+        self,
+        view: ChainView,
+        intents: tuple[Intent, ...],
+        purpose: str,
+        channel: ChannelId | None,
+        *,
+        use_before: tuple[PosixMs, ...] = (),
+        not_before: PosixMs | None = None,
+    ) -> bytes:
+        """Under `building`: window, build, sign, store, submit. Raises the first refusal."""
+        window = choose_window(
+            view.params, view.tip, view.now, self._profile, use_before=use_before, not_before=not_before
+        )
+        if isinstance(window, Rejection):
+            raise Refused(window)
+        # the evaluator runs scripts for some milliseconds: not on the loop
+        built = await asyncio.to_thread(build, view, intents, window, self._evaluator, self._verify)
+        if not isinstance(built, BuiltTx):
+            raise Refused(built)
+        signed = await self._signer.sign_transaction(built.required_keys, built.tx_cbor)
+        log.info("tx.built", purpose=purpose, fee=built.fee.value, mem=built.mem, steps=built.steps)
+        self._watch(built.tx_id)
+        await self._own.send(OwnTx(built.tx_id, purpose, channel, signed, built.spent, window.ub))
+        return built.tx_id
