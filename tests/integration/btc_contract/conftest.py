@@ -1,4 +1,8 @@
-"""Every contract test runs against the simulated network, and against real LNDs where `-m daemons` asks for it."""
+"""Every contract test runs against the simulated network, and against real LNDs where `-m daemons` asks for it.
+
+A process starts one network for each version that it meets: run the versions beside each other as two processes
+(`-k lnd-0.20`, `-k lnd-0.21`), not with -n 2, which would start four networks.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,16 +26,7 @@ def _lab(name: str, directory: Path) -> Lab:
 
 
 @pytest.fixture(
-    params=[
-        "embedded",
-        # of one group: with `-n 2 --dist loadgroup` each version has a worker, and each worker one network
-        *(
-            pytest.param(
-                f"lnd-{version}", marks=[pytest.mark.daemons, pytest.mark.xdist_group(f"lnd-{version}")]
-            )
-            for version in REAL
-        ),
-    ]
+    params=["embedded", *(pytest.param(f"lnd-{version}", marks=pytest.mark.daemons) for version in REAL)]
 )
 async def lab(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Lab]:
     new_secrets()
