@@ -146,10 +146,10 @@ async def _spendable(node: NodeProcess, lovelace: int) -> bool:
 
 async def pay_bitcoin(stage: Stage) -> Proof:
     invoice = await stage.lnd["alice"].add_invoice(terms.PAY_MSAT, "coffee")
-    return await _paid(stage, await _pay(stage, invoice), terms.PAY_MSAT)
+    return await _paid(stage, await pay(stage, invoice), terms.PAY_MSAT)
 
 
-async def _pay(stage: Stage, invoice: str) -> str:
+async def pay(stage: Stage, invoice: str) -> str:
     return str((await stage.user.post("/payments", {"invoice": invoice}))["payment_hash"])
 
 
@@ -205,7 +205,7 @@ async def failed_payment_back(stage: Stage) -> Proof:
     before = (await _channel(stage.user, stage.channel))["local_lovelace"]
     invoice, payment_hash = _unreachable_invoice(terms.FAIL_MSAT)
     began = asyncio.get_running_loop().time()
-    await _pay(stage, invoice)
+    await pay(stage, invoice)
     payment = await _ended(stage.user, payment_hash)
     if payment["status"] != "failed":
         raise Failed(f"the payment is {payment['state']}")
@@ -245,14 +245,14 @@ def _unreachable_invoice(msat: int) -> tuple[str, str]:
     return text, hashlock.hex()
 
 
-async def _hold(stage: Stage, msat: int) -> tuple[str, bytes]:
+async def hold(stage: Stage, msat: int) -> tuple[str, bytes]:
     """Alice's invoice that she will settle when we say so; returns it with its preimage."""
     preimage = secrets.token_bytes(32)
     text = await stage.lnd["alice"].add_hold_invoice(hashlib.sha256(preimage).digest(), msat, "held")
     return text, preimage
 
 
-async def _until_held(stage: Stage, payment_hash: str) -> None:
+async def until_held(stage: Stage, payment_hash: str) -> None:
     async def held() -> bool:
         return await stage.lnd["alice"].lookup_invoice(bytes.fromhex(payment_hash)) == "ACCEPTED"
 
@@ -260,9 +260,9 @@ async def _until_held(stage: Stage, payment_hash: str) -> None:
 
 
 async def crash_resume(stage: Stage) -> Proof:
-    invoice, preimage = await _hold(stage, terms.CRASH_MSAT)
-    payment_hash = await _pay(stage, invoice)
-    await _until_held(stage, payment_hash)
+    invoice, preimage = await hold(stage, terms.CRASH_MSAT)
+    payment_hash = await pay(stage, invoice)
+    await until_held(stage, payment_hash)
     pid = await stage.gateway.kill()
     await stage.lnd["alice"].settle(preimage)
     await stage.gateway.start()
@@ -274,9 +274,9 @@ async def crash_resume(stage: Stage) -> Proof:
 
 
 async def force_close(stage: Stage) -> Proof:
-    invoice, preimage = await _hold(stage, terms.PENDING_MSAT)
-    payment_hash = await _pay(stage, invoice)
-    await _until_held(stage, payment_hash)
+    invoice, preimage = await hold(stage, terms.PENDING_MSAT)
+    payment_hash = await pay(stage, invoice)
+    await until_held(stage, payment_hash)
     await stage.user.post(f"/channels/{stage.channel}/close", {"force": True})
 
     async def responded() -> bool:
