@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hex33 = Annotated[str, Field(pattern=r"^0[23][0-9a-f]{64}$")]
 Hex20 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-PositiveLovelace = Annotated[int, Field(ge=1, le=45_000_000_000_000_000)]
+PositiveLovelace = Annotated[int, Field(ge=1, le=45_000_000_000_000_000, strict=True)]
 
 
 class Model(BaseModel):
