@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 BLN ?= embedded
 PYTEST_ARGS ?=
 SLOW := devnet or daemons or node
+CONTRACT := tests/integration/btc_contract
 
 .PHONY: demo test histories check fmt lint types unit validators validators-check lock daemons judge postgres docs wheel-test smoke clean
 
@@ -15,7 +16,9 @@ demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 	$(BIN)/python -m regtest.demo --bln $(BLN)
 
 test: $(VENV)/.dev check validators-check judge daemons postgres
-	$(BIN)/pytest -n 2 --dist loadfile -m "$(SLOW)" $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "$(SLOW)" --ignore $(CONTRACT) $(PYTEST_ARGS)
+	$(BIN)/pytest -q -m daemons $(CONTRACT) -k lnd-0.20 & first=$$!; \
+	$(BIN)/pytest -q -m daemons $(CONTRACT) -k lnd-0.21; second=$$?; wait $$first && exit $$second
 
 # The channel under 2000 random histories of 50 actions for each of its machines: minutes, so beside `make test`.
 histories: $(VENV)/.dev
