@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from gateway.cl.chain.view import ChannelCreated, ChannelSpent, Located
 from gateway.cl.channel.state import Output
@@ -50,23 +51,29 @@ def fold(located: Iterable[Located], our_key: t.VerificationKey, policy: bytes) 
                 parsed = parse_output(utxo, policy)
                 if isinstance(parsed, ChannelOutput):
                     story = _made(story, parsed, spent, our_key, one.height)
+                elif spent is not None and spent.tx_id == utxo.ref.tx_id:
+                    # the token lives on in a form that we do not read: no end, and so no proof of anything
+                    story = replace(story, ended_by=None)
             case _:
                 pass
     return story
 
 
-def _steps(spending: ChannelSpent) -> list[t.Step]:
+def _steps(spending: ChannelSpent) -> tuple[t.Step, ...]:
+    return () if spending.redeemer is None else _read(spending.redeemer)
+
+
+@lru_cache(maxsize=64)
+def _read(redeemer: bytes) -> tuple[t.Step, ...]:
     """Every step of the redeemer that can be read; strangers may have written others."""
-    if spending.redeemer is None:
-        return []
     found: list[t.Step] = []
     for position in range(MOST_STEPS):
         try:
-            found.append(decode_step(spending.redeemer, position))
+            found.append(decode_step(redeemer, position))
         except Refused as refused:
             if refused.rejection.field == "steps":
                 break
-    return found
+    return tuple(found)
 
 
 def _burnt(story: Story, spending: ChannelSpent, our_key: t.VerificationKey, height: int) -> Story:
