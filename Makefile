@@ -17,8 +17,8 @@ demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 
 test: $(VENV)/.dev check validators-check judge daemons postgres
 	$(BIN)/pytest -n 2 --dist loadfile -m "$(SLOW)" --ignore $(CONTRACT) $(PYTEST_ARGS)
-	$(BIN)/pytest -q -m daemons $(CONTRACT) -k lnd-0.20 & first=$$!; \
-	$(BIN)/pytest -q -m daemons $(CONTRACT) -k lnd-0.21; second=$$?; wait $$first && exit $$second
+	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.20 & first=$$!; \
+	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.21; second=$$?; wait $$first && exit $$second
 
 # The channel under 2000 random histories of 50 actions for each of its machines: minutes, so beside `make test`.
 histories: $(VENV)/.dev
