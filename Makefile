@@ -10,12 +10,12 @@ PYTEST_ARGS ?=
 SLOW := devnet or daemons or node
 CONTRACT := tests/integration/btc_contract
 
-.PHONY: demo test histories check fmt lint types unit validators validators-check lock daemons judge postgres docs wheel-test smoke clean
+.PHONY: demo test histories check fmt lint types unit validators validators-check lock daemons judge postgres docs docs-check wheel-test smoke clean
 
 demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 	$(BIN)/python -m regtest.demo --bln $(BLN)
 
-test: $(VENV)/.dev check validators-check judge daemons postgres
+test: $(VENV)/.dev check docs-check validators-check judge daemons postgres
 	$(BIN)/pytest -n 2 --dist loadfile -m "$(SLOW)" --ignore $(CONTRACT) $(PYTEST_ARGS)
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.20 & first=$$!; \
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.21; second=$$?; wait $$first && exit $$second
@@ -58,6 +58,10 @@ postgres:
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m docs.generate
+
+# Tables made from code and markers are up to date, and each named threat has its tests.
+docs-check: $(VENV)/.dev
+	$(BIN)/python -m docs.generate --check
 
 wheel-test: $(VENV)/.dev
 	$(BIN)/python -m regtest.wheel
