@@ -69,6 +69,8 @@ def read(raw: bytes) -> TxView:
         return _read(raw)
     except IndexError:
         raise _bad("the bytes end early", len(raw)) from None
+    except KeyError as error:
+        raise _bad(f"the body has no field {error}", 0) from None
 
 
 def _read(raw: bytes) -> TxView:

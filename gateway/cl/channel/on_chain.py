@@ -12,7 +12,7 @@ from gateway.cl.channel import messages as m
 from gateway.cl.channel import state as s
 from gateway.cl.channel.evolve import deposits
 from gateway.cl.channel.ledger import find_held
-from gateway.cl.data.types import Closed, Opened, Resolved, Snapshot
+from gateway.cl.data.types import Closed, Datum, Opened, Resolved, Snapshot
 from gateway.errors import Rejection
 from gateway.hashlock import Preimage
 from gateway.outcome import Continue, Outcome, Reject, Wait
@@ -28,6 +28,8 @@ def funding(state: s.Funding, given: i.Input, context: i.Context) -> Result:
     agreement = state.agreement
     match given:
         case i.OutputSeen(output, depth):
+            if not isinstance(output.datum.stage, Opened):
+                return _closed_early(agreement, output)
             refusal = open_refusal(agreement, output)
             if refusal is not None:
                 return Reject(refusal)
@@ -46,18 +48,54 @@ def funding(state: s.Funding, given: i.Input, context: i.Context) -> Result:
             return Wait("the channel's output is not deep enough")
 
 
-def open_refusal(agreement: s.Agreement, output: s.Output) -> Rejection | None:
-    """V12: exactly the agreed datum, and the agreed funds. Address and value were read by cl.l1.parse."""
+def _closed_early(agreement: s.Agreement, output: s.Output) -> Result:
+    """The partner closed before the depth at which the channel counts as open: its funds are settled all the same.
+    The stage that was closed follows from what Closed keeps; from Resolved on only the agreement knows it."""
     datum = output.datum
-    wanted: tuple[tuple[str, object, object], ...] = (
-        ("keys", datum.keys, (agreement.opener_key, agreement.other_key)),
-        ("stage", datum.stage, Opened(agreement.gift, Snapshot(), agreement.respond_period)),
-        ("min_ada", datum.min_ada, agreement.min_ada),
-        ("min_ada_owner", datum.min_ada_owner, 0),
-        ("lovelace", output.lovelace, agreement.amount + agreement.min_ada),
+    if set(datum.keys) != {agreement.opener_key, agreement.other_key}:
+        allowed = (agreement.opener_key.hex(), agreement.other_key.hex())
+        return Reject(
+            errors.OPEN_MISMATCH(field="keys", got=tuple(k.hex() for k in datum.keys), allowed=allowed)
+        )
+    lovelace, gift = agreement.amount + agreement.min_ada, agreement.gift
+    if isinstance(datum.stage, Closed):
+        lovelace = output.lovelace
+        by_opener = datum.keys[0] == agreement.opener_key
+        deposit = datum.stage.closer_deposit
+        gift = lovelace - datum.min_ada - deposit if by_opener else deposit
+    keys = (agreement.opener_key, agreement.other_key)
+    stage = Opened(gift, Snapshot(), agreement.respond_period)
+    opened = s.Output(output.ref, lovelace, Datum(datum.own_hash, keys, stage, agreement.min_ada, 0))
+    return Continue((e.ChannelOpened(opened), e.StageSeen(output, False)))
+
+
+def open_refusal(agreement: s.Agreement, output: s.Output) -> Rejection | None:
+    """V12: the agreed datum, and no less than the agreed funds on each side: an add before the depth is no
+    reason to leave them there. Address and value were read by cl.l1.parse."""
+    datum, stage = output.datum, output.datum.stage
+    assert isinstance(stage, Opened)
+    opener = output.lovelace - datum.min_ada - stage.non_opener_amount
+    checks: tuple[tuple[str, bool, object, object], ...] = (
+        ("keys", datum.keys == (agreement.opener_key, agreement.other_key), "others", "the agreed ones"),
+        ("snapshot", stage.snapshot == Snapshot(), stage.snapshot, "none"),
+        (
+            "respond_period",
+            stage.respond_period == agreement.respond_period,
+            stage.respond_period,
+            agreement.respond_period,
+        ),
+        ("min_ada", datum.min_ada == agreement.min_ada, datum.min_ada, agreement.min_ada),
+        ("min_ada_owner", datum.min_ada_owner == 0, datum.min_ada_owner, 0),
+        (
+            "non_opener_amount",
+            stage.non_opener_amount >= agreement.gift,
+            stage.non_opener_amount,
+            agreement.gift,
+        ),
+        ("lovelace", opener >= agreement.amount - agreement.gift, output.lovelace, agreement.amount),
     )
-    for field, got, allowed in wanted:
-        if got != allowed:
+    for field, fine, got, allowed in checks:
+        if not fine:
             return errors.OPEN_MISMATCH(field=field, got=got, allowed=allowed)
     return None
 
