@@ -69,8 +69,9 @@ def read(raw: bytes) -> TxView:
         return _read(raw)
     except IndexError:
         raise _bad("the bytes end early", len(raw)) from None
-    except KeyError as error:
-        raise _bad(f"the body has no field {error}", 0) from None
+    except (KeyError, ValueError, OverflowError) as error:
+        # a field that is not there, or one whose value no type of ours can hold
+        raise _bad(f"a field is missing or out of range: {error}", 0) from None
 
 
 def _read(raw: bytes) -> TxView:
