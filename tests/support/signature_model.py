@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations, product
+from typing import NamedTuple
 
 from gateway.cl.data import books
 from gateway.cl.data import types as t
@@ -70,8 +71,7 @@ class Wording:
     fulfil_after_cancel: bool = False  # B opens a cheque that it has signed away
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """`signed[p]`: snapshots that p signed; the first `delivered[p]` reached 1-p. `forged[p]`: p sent a snapshot that
     covers as much and pays nothing; `held[p]`: the newest that p took. `closes[p]`: what p's published close uses."""
 
@@ -159,10 +159,10 @@ def acted(state: State, wording: Wording) -> State:
     for p in (0, 1):
         gone = dead(state, p, wording).difference(state.gone[p])
         if gone:
-            state = replace(state, gone=_put(state.gone, p, (*sorted({*state.gone[p], *gone}),)))
+            state = state._replace(gone=_put(state.gone, p, (*sorted({*state.gone[p], *gone}),)))
         safe = settled(state, p, wording).difference(state.safe[p])
         if safe:
-            state = replace(state, safe=_put(state.safe, p, (*sorted({*state.safe[p], *safe}),)))
+            state = state._replace(safe=_put(state.safe, p, (*sorted({*state.safe[p], *safe}),)))
     return state
 
 
@@ -170,46 +170,46 @@ def steps(state: State, limits: tuple[int, int], wording: Wording) -> Iterator[t
     for p in (0, 1):
         q = 1 - p
         if state.issued[p] < limits[p]:
-            yield f"{q} adds", replace(state, issued=_put(state.issued, p, state.issued[p] + 1))
+            yield f"{q} adds", state._replace(issued=_put(state.issued, p, state.issued[p] + 1))
         for i in range(1, state.issued[p] + 1):
             if i in state.opened[p]:
                 continue
             if i not in state.cancelled[p]:
-                cancelled = replace(
-                    state, cancelled=_put(state.cancelled, p, (*sorted({*state.cancelled[p], i}),))
+                cancelled = state._replace(
+                    cancelled=_put(state.cancelled, p, (*sorted({*state.cancelled[p], i}),))
                 )
                 yield f"{p} cancels {i}", _sign(cancelled, p, wording)
             elif not wording.fulfil_after_cancel:
                 continue
             yield (
                 f"{p} opens {i}",
-                replace(state, opened=_put(state.opened, p, (*sorted({*state.opened[p], i}),))),
+                state._replace(opened=_put(state.opened, p, (*sorted({*state.opened[p], i}),))),
             )
         after = _sign(state, p, wording)
         if after is not state:
             yield f"{p} signs", after
         if state.delivered[p] < len(state.signed[p]):
             pair = state.signed[p][state.delivered[p]]
-            taken = replace(state, delivered=_put(state.delivered, p, state.delivered[p] + 1))
+            taken = state._replace(delivered=_put(state.delivered, p, state.delivered[p] + 1))
             yield (
                 f"{q} receives",
-                replace(taken, held=_put(state.held, q, _newest(state.held[q], pair, wording))),
+                taken._replace(held=_put(state.held, q, _newest(state.held[q], pair, wording))),
             )
         if not state.closing[p]:
-            closing = replace(state, closing=_put(state.closing, p, True))
-            yield f"{p} publishes a close", replace(closing, closes=_put(state.closes, p, state.held[p]))
+            closing = state._replace(closing=_put(state.closing, p, True))
+            yield f"{p} publishes a close", closing._replace(closes=_put(state.closes, p, state.held[p]))
         if wording.equal_index and not state.forged[p] and state.held[q] is not None:
             held = state.held[q]
             assert held is not None
             bad = pair_of(*_put((held[0], held[1]), q, replace(held[q], amount=Lovelace(0))))
-            tried = replace(state, forged=_put(state.forged, p, True))
-            yield f"{p} signs less", replace(tried, held=_put(state.held, q, _newest(held, bad, wording)))
+            tried = state._replace(forged=_put(state.forged, p, True))
+            yield f"{p} signs less", tried._replace(held=_put(state.held, q, _newest(held, bad, wording)))
 
 
 def _sign(state: State, p: int, wording: Wording) -> State:
     new = due(state, p, wording)
     last = state.signed[p][-1] if state.signed[p] else NOTHING
-    return state if new == last else replace(state, signed=_put(state.signed, p, (*state.signed[p], new)))
+    return state if new == last else state._replace(signed=_put(state.signed, p, (*state.signed[p], new)))
 
 
 def _newest(held: Pair | None, pair: Pair, wording: Wording) -> Pair:
