@@ -20,11 +20,9 @@ test: $(VENV)/.dev check docs-check validators-check judge daemons postgres
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.20 & first=$$!; \
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.21; second=$$?; wait $$first && exit $$second
 
-# The channel under 2000 random histories of 50 actions without a chain, and 100 histories of real nodes that are
-# closed in the middle and settled on the judged devnet: minutes, so beside `make test`.
-histories: $(VENV)/.dev judge
-	GATEWAY_HISTORIES=2000 GATEWAY_DEVNET_HISTORIES=100 $(BIN)/pytest -n 2 $(PYTEST_ARGS) \
-		tests/integration/cl_node/test_random_histories_on_chain.py tests/property/cl_channel/test_channel_machine.py
+# The channel under 2000 random histories of 50 actions: minutes, so beside `make test`.
+histories: $(VENV)/.dev
+	GATEWAY_HISTORIES=2000 $(BIN)/pytest -n 2 tests/property/cl_channel/test_channel_machine.py $(PYTEST_ARGS)
 
 check: $(VENV)/.dev lint types unit
 

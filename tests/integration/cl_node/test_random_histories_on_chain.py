@@ -95,6 +95,9 @@ async def test_each_side_gets_on_chain_what_its_history_says(tmp_path: Path) -> 
         world.devnet.faucet([(world.alice.address, 150 * ADA) for _ in range(AT_ONCE)])
         await world.mine(2)
         while done < HISTORIES:
+            # what the last four moved to Bob
+            world.devnet.faucet([(world.alice.address, 2 * GIFT) for _ in range(AT_ONCE)])
+            await world.mine(2)
             start = {side.name: side.funds() + await side.fees() for side in world.sides}
             batch = [History(await world.open(AMOUNT, GIFT)) for _ in range(AT_ONCE)]
             for one in batch:

@@ -23,8 +23,9 @@ from gateway.units import Lovelace
 from regtest.bitcoin.client import LndClient
 from regtest.bitcoin.simulated.backend import SimulatedBitcoin
 from regtest.cardano import Devnet
+from tests.support.devnet import judged_devnet
 
-pytestmark = pytest.mark.devnet
+pytestmark = [pytest.mark.devnet, pytest.mark.node]
 CHANNEL, WANTED = 100_000_000, 20_000_000
 
 
@@ -87,8 +88,14 @@ class Pair:
 
 @asynccontextmanager
 async def pair(tmp_path: Path, limit: int) -> AsyncIterator[Pair]:
-    devnet, bitcoin = Devnet(), SimulatedBitcoin(tmp_path / "bitcoin")
-    await asyncio.gather(devnet.start(), bitcoin.start())
+    async with judged_devnet() as devnet, _pair(devnet, tmp_path, limit) as one:
+        yield one
+
+
+@asynccontextmanager
+async def _pair(devnet: Devnet, tmp_path: Path, limit: int) -> AsyncIterator[Pair]:
+    bitcoin = SimulatedBitcoin(tmp_path / "bitcoin")
+    await bitcoin.start()
     nodes = bitcoin.describe()["nodes"]
     cardano = [f"cardano.ogmios_url={devnet.ogmios_url}", f"cardano.kupo_url={devnet.kupo_url}"]
     lnd = [f"bitcoin.{key}={nodes['gateway'][key]}" for key in ("host", "port", "tls_cert", "macaroon")]
@@ -111,7 +118,7 @@ async def pair(tmp_path: Path, limit: int) -> AsyncIterator[Pair]:
         pulse.cancel()
         with suppress(asyncio.CancelledError):
             await pulse
-        await asyncio.gather(devnet.stop(), bitcoin.stop())
+        await bitcoin.stop()
 
 
 async def test_what_is_missing_is_added_and_the_payment_comes_in(tmp_path: Path) -> None:
