@@ -97,8 +97,8 @@ async def provider(
 ) -> AsyncIterator[OgmiosKupo]:
     async with ogmios(answers) as ws, kupo(body, **options) as http:
         made = OgmiosKupo(
-            Ogmios(ws, timeout_s=0.5, max_message=100_000),
-            Kupo(http, timeout_s=0.5, max_answer=100_000),
+            Ogmios(ws, timeout_s=2.0, max_message=100_000),
+            Kupo(http, timeout_s=2.0, max_answer=100_000),
             42,
         )
         try:
