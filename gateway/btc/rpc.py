@@ -90,7 +90,7 @@ class LndChannel:
                 return state
         if any(words in lowered for words in _STARTING_WORDS):
             return errors.STARTING(field=what, detail=text)
-        if code is grpc.StatusCode.UNAVAILABLE or "shutting down" in lowered:
+        if code is grpc.StatusCode.UNAVAILABLE or any(words in lowered for words in _ENDING_WORDS):
             return errors.UNAVAILABLE(field=self.target, detail=text)
         return errors.MALFORMED(field=what, got=code.name, detail=text)
 
@@ -111,7 +111,12 @@ class LndChannel:
 _MACAROON_WORDS = ("macaroon", "verification failed", "permission denied", "encoding/hex")
 _WALLET_WORDS = ("wallet", "rpc", "unknown service")
 # the first two when the State service cannot say more, or the wallet was opened in between
-_STARTING_WORDS = ("wallet locked", "wallet not created", "waiting to start", "process of starting")
+_STARTING_WORDS = (
+    "wallet locked", "wallet not created", "waiting to start", "process of starting",
+    "unknown service lnrpc.lightning",  # its core is registered last: no LND is without it for long
+)  # fmt: skip
+# what a node says, and gRPC about it, while it goes down
+_ENDING_WORDS = ("shutting down", "context canceled", "stream removed", "rst_stream", "unexpected eof")
 _REFUSED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 _MAYBE_LOCKED = (
     grpc.StatusCode.UNKNOWN,
