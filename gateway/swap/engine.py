@@ -150,6 +150,18 @@ class SwapEngine:
             raise Refused(errors.PAUSED(detail="the Lightning node is not synced"))
         return Clocks(self._clock.now(), info.height, LEAST_STRESS)
 
+    async def _synced_clocks(self) -> Clocks:
+        """LND calls itself unsynced for a moment at each block: worth a short wait, since a send that was put off
+        is afterwards only looked up."""
+        for _ in range(40):
+            try:
+                return await self._clocks()
+            except Refused as refused:
+                if refused.rejection.spec is not errors.PAUSED:
+                    raise
+                await asyncio.sleep(0.25)
+        return await self._clocks()
+
     async def constants(self) -> TimeConstants:
         if self._constants is None:
             self._constants = await self._btc.time_constants()
@@ -433,7 +445,7 @@ class SwapEngine:
             if isinstance(state.incoming, s.ChequeIn):
                 # the height may have moved since the decision: LND counts from its own height at the start
                 limit = cltv_limit(
-                    self._profile, await self._clocks(), state.incoming.timeout, state.quote.eps
+                    self._profile, await self._synced_clocks(), state.incoming.timeout, state.quote.eps
                 )
                 request = replace(request, cltv_limit=min(request.cltv_limit, limit))
             await self.runner.feed(key, i.PaymentAnswer(await self._btc.pay(request)))
