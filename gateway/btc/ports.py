@@ -54,6 +54,12 @@ class PaymentRequest:
     cltv_limit: BlockDelta  # total time lock from the current height, final hop included
     timeout_s: int = 60
 
+    def __post_init__(self) -> None:
+        if (
+            self.cltv_limit.value < 1
+        ):  # LND reads 0 as its own maximum: the payment could outlive what pays for it
+            raise ValueError("a payment needs a time lock limit of at least one block")
+
 
 @dataclass(frozen=True, slots=True)
 class PaymentSettled:

@@ -235,7 +235,7 @@ class SwapClient:
     async def deliver(self, item: OutboxItem) -> None:
         await self.runner.deliver(item)
 
-    async def _perform(self, key: Key, effect: Any, redelivered: bool) -> None:
+    async def _perform(self, key: Key, effect: Any) -> None:
         match effect:
             case f.OfferCheque(channel, reference, hashlock, amount, timeout):
                 answer = await self._legs.offer_cheque(channel, reference, hashlock, amount, timeout)

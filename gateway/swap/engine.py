@@ -22,6 +22,9 @@ from gateway.btc.ports import (
     InvoiceCancelled,
     InvoiceNotFound,
     InvoiceSettled,
+    PaymentFailed,
+    PaymentRequest,
+    PaymentResult,
     TimeConstants,
 )
 from gateway.cl.data.types import ChannelId
@@ -43,11 +46,12 @@ from gateway.swap.quote import (
     Quote,
     QuoteContext,
     SwapPolicy,
+    payable_blocks,
     quote_btc_to_cl,
     quote_cl_to_btc,
 )
 from gateway.swap.runner import Key, Machine, Runner
-from gateway.swap.timelock import LEAST_STRESS, Clocks, cltv_limit
+from gateway.swap.timelock import LEAST_STRESS, Clocks
 from gateway.swap.transitions import evolve
 from gateway.units import BlockHeight, Lovelace, Ms, Msat
 
@@ -149,18 +153,6 @@ class SwapEngine:
         if not info.synced:
             raise Refused(errors.PAUSED(detail="the Lightning node is not synced"))
         return Clocks(self._clock.now(), info.height, LEAST_STRESS)
-
-    async def _synced_clocks(self) -> Clocks:
-        """LND calls itself unsynced for a moment at each block: worth a short wait, since a send that was put off
-        is afterwards only looked up."""
-        for _ in range(40):
-            try:
-                return await self._clocks()
-            except Refused as refused:
-                if refused.rejection.spec is not errors.PAUSED:
-                    raise
-                await asyncio.sleep(0.25)
-        return await self._clocks()
 
     async def constants(self) -> TimeConstants:
         if self._constants is None:
@@ -390,10 +382,10 @@ class SwapEngine:
     async def deliver(self, item: OutboxItem) -> None:
         await self.runner.deliver(item)
 
-    async def _perform(self, key: Key, effect: f.Effect, redelivered: bool) -> None:
+    async def _perform(self, key: Key, effect: f.Effect) -> None:
         match effect:
-            case f.PayInvoice():
-                await self._pay(key, effect, redelivered)
+            case f.PayInvoice(request):
+                await self._pay(key, request)
             case f.LookUpPayment(hashlock):
                 if key in self._unsent:
                     return  # "LND has no record" proves nothing about what we are about to send (X5)
@@ -434,23 +426,28 @@ class SwapEngine:
         await self.runner.feed(key, i.InvoiceCreated(text))
         self._watch(key)
 
-    async def _pay(self, key: Key, effect: f.PayInvoice, redelivered: bool) -> None:
-        """Sends at most once. A delivery after a crash only looks: whether it was sent is LND's to say (X5, X6)."""
-        try:
+    async def _pay(self, key: Key, request: PaymentRequest) -> None:
+        """Hands a payment to LND at most once, and only in the process that intended it: afterwards, and after a
+        crash, whether it was sent is LND's to say (X5, X6). What fails before the hand-over is delivered again.
+        """
+        if key in self._unsent:
+            clocks = await self._clocks()  # LND counts the limit from its own height at the start
             state = self.runner.live.get(key)
-            request = effect.request
-            if redelivered or not isinstance(state, s.OutgoingIntended):
-                await self.runner.feed(key, i.PaymentAnswer(await self._btc.track(request.hashlock)))
+            if key in self._unsent and isinstance(state, s.OutgoingIntended):
+                assert isinstance(state.incoming, s.ChequeIn)
+                limit = payable_blocks(self._profile, clocks, state.quote, state.incoming.timeout)
+                self._unsent.discard(key)  # from here on it may have left
+                if isinstance(limit, Rejection):
+                    result: PaymentResult = PaymentFailed(
+                        "never_sent", f"no time was left to send it: {limit}"
+                    )
+                else:
+                    allowed = min(request.cltv_limit, limit)
+                    result = await self._btc.pay(replace(request, cltv_limit=allowed))
+                await self.runner.feed(key, i.PaymentAnswer(result))
                 return
-            if isinstance(state.incoming, s.ChequeIn):
-                # the height may have moved since the decision: LND counts from its own height at the start
-                limit = cltv_limit(
-                    self._profile, await self._synced_clocks(), state.incoming.timeout, state.quote.eps
-                )
-                request = replace(request, cltv_limit=min(request.cltv_limit, limit))
-            await self.runner.feed(key, i.PaymentAnswer(await self._btc.pay(request)))
-        finally:
-            self._unsent.discard(key)
+        self._unsent.discard(key)
+        await self.runner.feed(key, i.PaymentAnswer(await self._btc.track(request.hashlock)))
 
 
 def read_invoice(text: str) -> InvoiceFacts | Rejection:

@@ -55,13 +55,13 @@ Change = Callable[[Key, Any, Any], None]
 
 
 class Runner:
-    """`perform(key, effect, redelivered)` does one effect; `on_change` hears of each committed event."""
+    """`perform(key, effect)` does one effect, perhaps again; `on_change` hears of each committed event."""
 
     def __init__(
         self,
         store: Store,
         machines: tuple[Machine, ...],
-        perform: Callable[[Key, Any, bool], Awaitable[None]],
+        perform: Callable[[Key, Any], Awaitable[None]],
         on_change: Change,
     ) -> None:
         self._store = store
@@ -69,8 +69,6 @@ class Runner:
         self._perform = perform
         self._on_change = on_change
         self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._before = 0  # the newest outbox id that an earlier run left
-        self._delivered: set[int] = set()
         self.live: dict[Key, Any] = {}
 
     @property
@@ -78,9 +76,8 @@ class Runner:
         return frozenset(self._machines)
 
     async def start(self) -> None:
-        """Loads what is live. Call it before the dispatcher starts: what the outbox holds now is redelivered."""
+        """Loads what is live. Call it before the dispatcher starts."""
         async with self._store.read() as tx:
-            self._before = max((item.id for item in await tx.open_effects()), default=0)
             for kind in self._machines:
                 for row in await tx.list(kind, live_only=True):
                     self.live[Key.parse(kind, row.id)] = row.state
@@ -116,7 +113,7 @@ class Runner:
             log.warning("swap.refused_input", swap=key.entity_id, code=outcome.rejection.code)
         if isinstance(outcome, (Continue, Reject)):
             for effect in outcome.effects:
-                await self._perform(key, effect, True)
+                await self._perform(key, effect)
         return state
 
     async def _commit(
@@ -143,12 +140,10 @@ class Runner:
 
     async def deliver(self, item: OutboxItem) -> None:
         """One committed effect, from the dispatcher; at least once."""
-        redelivered = item.id <= self._before or item.id in self._delivered
-        self._delivered.add(item.id)
         key = Key.parse(item.kind, item.entity_id)
         async with self._locks[key]:
             pass  # the commit that filed it tells memory before it lets go: perform on nothing older
-        await self._perform(key, item.effect, redelivered)
+        await self._perform(key, item.effect)
 
     async def state_of(self, key: Key) -> Any:
         async with self._store.read() as tx:

@@ -38,9 +38,12 @@ CHEQUE = i.ChequeLocked(PEER, CHANNEL, 3, Lovelace(25_000_000), NOW + Ms(1_500_0
 INFO = b.NodeInfo(b"\x03" * 33, "lnd", "0.21.0", "regtest", BlockHeight(600), NOW, True)
 
 
-class StoppedClock:
+@dataclass
+class HandClock:
+    time: PosixMs = NOW
+
     def now(self) -> PosixMs:
-        return NOW
+        return self.time
 
 
 @dataclass
@@ -48,6 +51,7 @@ class SlowLnd:
     """Knows no payment, as an LND that ran for days. `hold`: the next question for its height waits at the gate."""
 
     hold: bool = False
+    synced: bool = True
     held: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     paid: list[Hashlock] = field(default_factory=list)
@@ -58,7 +62,7 @@ class SlowLnd:
             self.hold = False
             self.held.set()
             await self.gate.wait()
-        return INFO
+        return replace(INFO, synced=self.synced)
 
     async def pay(self, request: b.PaymentRequest) -> b.PaymentResult:
         self.paid.append(request.hashlock)
@@ -83,16 +87,18 @@ class Cheques:
         self.cancelled.append(index)
 
 
-async def _engine(path: Path, lnd: SlowLnd, cheques: Cheques) -> tuple[Store, SwapEngine, Dispatcher]:
+async def _engine(
+    path: Path, lnd: SlowLnd, cheques: Cheques, clock: HandClock | None = None
+) -> tuple[Store, SwapEngine, Dispatcher]:
     known = Codecs()
     codecs.register(known)
 
     def intended(_: Key, __: Any, event: Any) -> None:
-        lnd.hold = isinstance(event, e.OutgoingWasIntended)
+        lnd.hold = lnd.hold or isinstance(event, e.OutgoingWasIntended)
 
     store = await Store.open(f"sqlite:///{path}/a.db", network="regtest", codecs=known)
     engine = SwapEngine(
-        store, cast(Any, lnd), cast(Any, cheques), StoppedClock(), REGTEST, cast(SwapPolicy, None),
+        store, cast(Any, lnd), cast(Any, cheques), clock or HandClock(), REGTEST, cast(SwapPolicy, None),
         on_change=intended, on_alarm=lambda *_: None,
     )  # fmt: skip
     await engine.runner.start()
@@ -139,3 +145,74 @@ async def test_a_swap_that_was_released_is_not_paid_afterwards(tmp_path: Path) -
     assert errors.TIMELOCK_TOO_SHORT.code in state.proof
     await dispatcher.stop()
     await store.close()
+
+
+async def _intended(engine: SwapEngine, lnd: SlowLnd) -> Key:
+    """A swap whose send has begun and asks LND for its height."""
+    key = await engine.runner.begin(
+        lambda n: Key(OUT, QUOTE.hashlock, n), QUOTE.hashlock, e.QuoteGiven(QUOTE)
+    )
+    await engine.notify(QUOTE.hashlock, CHEQUE)
+    await asyncio.wait_for(lnd.held.wait(), 10)
+    return key
+
+
+@pytest.mark.threat("X5")
+@pytest.mark.threat("X6")
+async def test_a_send_that_lnd_put_off_is_sent_later_and_once(tmp_path: Path) -> None:
+    """LND calls itself unsynced for a moment at each block; what was not handed over is not looked up but sent."""
+    lnd, cheques = SlowLnd(), Cheques()
+    store, engine, dispatcher = await _engine(tmp_path, lnd, cheques)
+    key = await _intended(engine, lnd)
+    lnd.synced = False
+    lnd.gate.set()
+    await asyncio.sleep(0.5)  # some deliveries fail
+    await engine.reconcile()
+    assert (lnd.paid, lnd.looked) == ([], 0)
+    assert isinstance(await engine.runner.state_of(key), s.OutgoingIntended)
+    lnd.synced = True
+    dispatcher.hurry()
+    await asyncio.wait_for(dispatcher.drain(), 10)
+    assert lnd.paid == [QUOTE.hashlock]
+    assert (cheques.fulfilled, cheques.cancelled) == ([3], [])
+    await dispatcher.stop()
+    await store.close()
+
+
+@pytest.mark.threat("X3")
+async def test_what_cannot_be_sent_in_time_any_more_is_given_back_unsent(tmp_path: Path) -> None:
+    """A limit of no blocks would be LND's own maximum: such a payment never leaves."""
+    lnd, cheques, clock = SlowLnd(), Cheques(), HandClock()
+    store, engine, dispatcher = await _engine(tmp_path, lnd, cheques, clock)
+    key = await _intended(engine, lnd)
+    clock.time = CHEQUE.timeout - Ms(1)
+    lnd.gate.set()
+    await asyncio.wait_for(dispatcher.drain(), 10)
+    assert lnd.paid == []
+    assert cheques.cancelled == [3]
+    state = await engine.runner.state_of(key)
+    assert isinstance(state, s.IncomingReleasing)
+    assert "no time was left" in state.proof
+    await dispatcher.stop()
+    await store.close()
+
+
+@pytest.mark.threat("X5")
+async def test_another_process_only_looks_for_what_this_one_intended(tmp_path: Path) -> None:
+    lnd, cheques = SlowLnd(), Cheques()
+    store, engine, dispatcher = await _engine(tmp_path, lnd, cheques)
+    key = await _intended(engine, lnd)
+    await dispatcher.stop()  # the process ends before the hand-over
+    await store.close()
+    again = SlowLnd()
+    store, engine, dispatcher = await _engine(tmp_path, again, cheques)
+    await asyncio.wait_for(dispatcher.drain(), 10)
+    assert (again.paid, again.looked) == ([], 1)
+    assert isinstance(await engine.runner.state_of(key), s.IncomingReleasing)
+    await dispatcher.stop()
+    await store.close()
+
+
+def test_a_payment_without_a_time_lock_limit_cannot_be_asked_for() -> None:
+    with pytest.raises(ValueError, match="at least one block"):
+        b.PaymentRequest("lnbcrt1…", QUOTE.hashlock, Msat(1), Msat(0), BlockDelta(0))
