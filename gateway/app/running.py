@@ -33,7 +33,7 @@ from gateway.cl.l1.evaluate import AikenEvaluator
 from gateway.cl.l1.protocol import OUTPUT_OVERHEAD
 from gateway.cl.l1.sizing import channel_min_ada, worst_bytes
 from gateway.cl.net.tcp import TcpTransport
-from gateway.cl.node import chain_service, wallet
+from gateway.cl.node import chain_rows, wallet
 from gateway.cl.node import codecs as channel_codecs
 from gateway.cl.node.chain_service import ChainService
 from gateway.cl.node.channels import KIND, Channels, OpenPolicy
@@ -82,7 +82,7 @@ class Running:
         """Raises `Refused` for what a person must put right (store.*, cl.keystore.*, cl.net.*)."""
         codecs = Codecs()
         channel_codecs.register(codecs)
-        chain_service.register(codecs)
+        chain_rows.register(codecs)
         wallet.register(codecs)
         swap_codecs.register(codecs)
         self.database = self.directory / DATABASE

@@ -23,7 +23,7 @@ from gateway.cl.l1.evaluate import AikenEvaluator
 from gateway.cl.l1.sizing import channel_min_ada
 from gateway.cl.net.memory import MemoryNetwork, MemoryTransport
 from gateway.cl.net.tcp import TcpTransport
-from gateway.cl.node import chain_service, wallet
+from gateway.cl.node import chain_rows, wallet
 from gateway.cl.node import codecs as channel_codecs
 from gateway.cl.node.chain_service import ChainService
 from gateway.cl.node.channels import Channels, OpenPolicy
@@ -81,7 +81,7 @@ class Side:
 
     async def start(self) -> None:
         codecs = Codecs()
-        for room in (channel_codecs, chain_service, wallet):
+        for room in (channel_codecs, chain_rows, wallet):
             room.register(codecs)
         self._keystore = Keystore.open(self._directory / "keys", "regtest", "x")
         self.store = await Store.open(

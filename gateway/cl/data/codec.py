@@ -422,11 +422,15 @@ def decode_redeemer(raw: bytes) -> t.MintRedeemer:
     return t.MintRedeemer(_optional(seed, "seed", _ref), tuple(_step(s) for s in _list(steps, "steps")))
 
 
-def decode_step(raw: bytes, position: int) -> t.Step:
-    """One step of a mint redeemer, whatever strangers wrote for their own channels beside it.
-    `position` counts the inputs at the script. `Refused` (cl.data.*) unless that step is well formed."""
+def decode_steps(raw: bytes) -> tuple[t.Step | None, ...]:
+    """The steps of a mint redeemer, in the order of the inputs at the script; None for one that is not well
+    formed, since strangers write what they like for their own channels. `Refused` (cl.data.*) without a list."""
     _, steps = _list(deserialise(raw), "redeemer", 2)
-    listed = _list(steps, "steps")
-    if not 0 <= position < len(listed):
-        raise _shape("steps", f"{len(listed)} steps", f"a step at {position}")
-    return _step(listed[position])
+    return tuple(_step_or_none(step) for step in _list(steps, "steps"))
+
+
+def _step_or_none(data: Data) -> t.Step | None:
+    try:
+        return _step(data)
+    except Refused:
+        return None

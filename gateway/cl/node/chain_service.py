@@ -7,7 +7,6 @@ its time allows. What was not told because of a crash or a full disk is told aga
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any, cast
@@ -21,8 +20,6 @@ from gateway.cl.chain.ogmios_kupo import OgmiosKupo
 from gateway.cl.chain.points import SECURITY_BLOCKS
 from gateway.cl.chain.view import (
     Back,
-    ChannelCreated,
-    ChannelSpent,
     Forward,
     KeptPoint,
     Located,
@@ -39,24 +36,19 @@ from gateway.cl.data.books import Verify
 from gateway.cl.l1.errors import BAD_INTENT, TOO_EARLY
 from gateway.cl.l1.intents import OpenChannel, Pay, PublishScript, StepChannel
 from gateway.cl.l1.parse import AgreedTerms, ChannelOutput, parse_output
-from gateway.cl.node import track
+from gateway.cl.node import chain_rows
 from gateway.cl.node.wallet import OwnTransactions, Wallet
-from gateway.cl.ports import Evaluator, Point, Signer, Utxo
+from gateway.cl.node.watched import Watched
+from gateway.cl.ports import Evaluator, Signer, Utxo
 from gateway.errors import Refused, Rejection
 from gateway.profile import NetworkProfile
-from gateway.store.codec import Codecs
-from gateway.store.records import ChainPoint
 from gateway.store.store import Store
-from gateway.units import Lovelace, PosixMs, Slot
+from gateway.units import Lovelace, PosixMs
 
 log = structlog.get_logger("gateway.chain")
 
 AGAIN_S = 2.0
 OnChannel = Callable[[t.ChannelId, i.Input], Awaitable[None]]
-
-
-def register(codecs: Codecs) -> None:
-    codecs.register_all("chain", ChannelCreated, ChannelSpent, TxSeen)
 
 
 class ChainService:
@@ -82,16 +74,13 @@ class ChainService:
         self._store, self._provider, self._clock = store, provider, clock
         self._profile, self._blueprint = profile, blueprint
         self._on_channel, self._on_block = on_channel, on_block
-        self._own = OwnTransactions(store, provider)
+        self._own = OwnTransactions(store, provider, provider)
         self._wallet = Wallet(
             self._own, provider, signer, clock, profile, blueprint, evaluator, verify,
             address=wallet_address, held_seeds=held_seeds, reference_script=reference_script,
             watch=lambda tx_id: self._view.watch(tx_id),
         )  # fmt: skip
-        self._keys: dict[t.ChannelId, t.VerificationKey] = {}
-        self._located: defaultdict[t.ChannelId, list[Located]] = defaultdict(list)
-        self._stories: dict[t.ChannelId, track.Story] = {}
-        self._untold: set[t.ChannelId] = set()
+        self._watched = Watched(blueprint.hash)
         self._telling = asyncio.Lock()
         self._trouble: Rejection | None = None
         self._bug = ""
@@ -126,25 +115,9 @@ class ChainService:
 
     async def _load(self) -> None:
         view = self._new_view()
-        async with self._store.read() as tx:
-            points = [
-                KeptPoint(Point(Slot(p.slot), p.block_hash), p.height, PosixMs(p.time_ms))
-                for p in reversed(await tx.chain.points(SECURITY_BLOCKS))
-            ]
-            rows = await tx.chain.observations()
-        by_slot = {kept.point.slot.value: kept for kept in points}
-        old = KeptPoint(Point(Slot(0), b""), -1, PosixMs(0))  # older than k: never taken back
-        located = []
-        for row in rows:
-            kept = by_slot.get(row.slot, old)
-            located.append(Located(self._store.codecs.decode(row.payload), kept.point, kept.height))
-        view.restore(points, located)
+        located = await chain_rows.restore(self._store, view)
         self._view = view
-        self._located.clear()
-        for one in located:
-            self._note(one)
-        self._stories.clear()
-        self._untold |= set(self._keys)
+        self._watched.restore(located)
         await self._own.load(view)
         for one in view.recent:
             if isinstance(one.observation, TxSeen) and view.depth(one) >= self._profile.safe_depth:
@@ -181,7 +154,7 @@ class ChainService:
         """The block at which a new node began was taken back: it begins again, since the whole chain would
         follow. Not with channels: one of theirs may lie between that block's ancestor and the tip."""
         deep = step.tip.height > SECURITY_BLOCKS
-        return isinstance(step, Back) and step.to is None and deep and not self._keys
+        return isinstance(step, Back) and step.to is None and deep and not self._watched.keys
 
     async def _begin(self) -> None:
         """A new node on a long chain begins at its tip: it has no channel that could be older."""
@@ -190,10 +163,7 @@ class ChainService:
             return
         params = await self._provider.params()
         moment = time_of(params.eras, tip.point.slot)
-        async with self._store.transaction("chain.begin") as tx:
-            await tx.chain.forward(
-                ChainPoint(tip.point.slot.value, tip.point.block_hash, tip.height, moment.value)
-            )
+        await chain_rows.begin_at(self._store, KeptPoint(tip.point, tip.height, moment))
         await self._restore()
 
     def _in_trouble(self, rejection: Rejection) -> None:
@@ -205,7 +175,7 @@ class ChainService:
 
     async def _take(self, step: Step) -> None:
         async with self._telling:
-            await self._commit(step)
+            await chain_rows.commit(self._store, step, self._is_kept)
             match step:
                 case Forward(at, tip, seen, deep):
                     self._trouble, self._bug = None, ""
@@ -221,30 +191,11 @@ class ChainService:
             await self._tell_all()
         self._wallet.new_block()
         # a tick may prove a cheque dead: never before everything up to this block was told
-        if at_tip and not self._untold:
+        if at_tip and not self._watched.untold:
             await self._on_block()
 
-    async def _commit(self, step: Step) -> None:
-        async with self._store.transaction("chain.block") as tx:
-            match step:
-                case Forward(at, _, seen, _):
-                    point = ChainPoint(at.point.slot.value, at.point.block_hash, at.height, at.time_ms.value)
-                    rows = [
-                        (type(o.observation).__name__, _key(o), self._store.codecs.encode(o.observation))
-                        for o in seen
-                        if self._is_ours(o)
-                    ]
-                    await tx.chain.forward(point, rows)
-                case Back(to):
-                    await tx.chain.back_to(None if to is None else to.slot.value)
-
-    def _is_ours(self, located: Located) -> bool:
-        """Strangers' channels are many: their outputs are not kept."""
-        match located.observation:
-            case ChannelCreated(channel) | ChannelSpent(channel):
-                return channel in self._keys
-            case _:
-                return True
+    def _is_kept(self, located: Located) -> bool:
+        return isinstance(located.observation, TxSeen) or self._watched.channel_of(located) is not None
 
     async def _forward(self, seen: tuple[Located, ...]) -> None:
         for located in seen:
@@ -255,44 +206,26 @@ class ChainService:
                         log.error("tx.failed", tx_id=tx_id.hex())
                         await self._own.end(tx_id, "failed")
                 case _:
-                    self._note(located)
-
-    def _note(self, located: Located) -> None:
-        match located.observation:
-            case ChannelCreated(channel) | ChannelSpent(channel) if channel in self._keys:
-                self._located[channel].append(located)
-                self._stories.pop(channel, None)
-                self._untold.add(channel)
+                    self._watched.note(located)
 
     def _back(self, taken: tuple[Located, ...]) -> None:
         for located in taken:
-            match located.observation:
-                case TxSeen(tx_id):
-                    self._own.taken_back(tx_id)
-                case ChannelCreated(channel) | ChannelSpent(channel) if channel in self._keys:
-                    if located in self._located[channel]:
-                        self._located[channel].remove(located)
-                    self._stories.pop(channel, None)
-                    self._untold.add(channel)
-
-    def _story(self, channel: t.ChannelId) -> track.Story:
-        story = self._stories.get(channel)
-        if story is None:
-            story = track.fold(self._located[channel], self._keys[channel], self._blueprint.hash)
-            self._stories[channel] = story
-        return story
+            if isinstance(located.observation, TxSeen):
+                self._own.taken_back(located.observation.tx_id)
+            else:
+                self._watched.take_back(located)
 
     async def _tell_all(self) -> None:
         newest = self._view.newest
         if newest is None:
             return
-        for channel in list(self._keys):
-            depth = newest.height - self._story(channel).since + 1
-            if channel in self._untold or depth <= self._profile.safe_depth:
+        for channel in list(self._watched.keys):
+            depth = newest.height - self._watched.story(channel).since + 1
+            if channel in self._watched.untold or depth <= self._profile.safe_depth:
                 await self._tell(channel, depth)
 
     async def _tell(self, channel: t.ChannelId, depth: int) -> None:
-        story = self._story(channel)
+        story = self._watched.story(channel)
         told: list[i.Input] = []
         if story.secrets:
             told.append(i.SecretsSeen(story.secrets))
@@ -305,17 +238,15 @@ class ChainService:
                 await self._on_channel(channel, one)
         except Refused as refused:  # the next block tells it again
             log.error("chain.untold", channel=channel.hex(), code=refused.rejection.code)
-            self._untold.add(channel)
+            self._watched.untold.add(channel)
             return
-        self._untold.discard(channel)
+        self._watched.untold.discard(channel)
 
     # -- what channels ask (channels.Chain) -----------------------------------------------------
 
     async def watch(self, channel: t.ChannelId, our_key: t.VerificationKey) -> None:
         async with self._telling:
-            self._keys[channel] = our_key
-            self._stories.pop(channel, None)
-            self._untold.add(channel)
+            self._watched.add(channel, our_key)
 
     def settled_time(self) -> PosixMs:
         """The time of the block at safe depth; 0 while there is none."""
@@ -353,7 +284,7 @@ class ChainService:
             if output is None or output.ref != intent.output:
                 return None
             view = await self._wallet.frozen(instead_of=output.ref)
-            step = StepChannel(output, intent.step, self._keys[intent.channel])
+            step = StepChannel(output, intent.step, self._watched.keys[intent.channel])
             before = () if intent.usable_until is None else (intent.usable_until,)
             purpose = f"{type(intent.step).__name__} {intent.channel.hex()}"
             try:
@@ -376,7 +307,7 @@ class ChainService:
                 raise Refused(BAD_INTENT(field="channel", got=channel.hex(), allowed="an open channel"))
             if self._own.on_the_way(self._clock.now(), spends=output.ref) is not None:
                 raise Refused(BAD_INTENT(field="channel", got="a step is under way", allowed="none"))
-            key = self._keys[channel]
+            key = self._watched.keys[channel]
             step = StepChannel(output, t.Add(output.datum.keys[0] == key), key, lovelace)
             view = await self._wallet.frozen(instead_of=output.ref)
             return await self._wallet.send(view, (step,), f"Add {channel.hex()}", channel)
@@ -422,11 +353,3 @@ class ChainService:
             "slot": 0 if newest is None else newest.point.slot.value,
             "time_ms": 0 if newest is None else newest.time_ms.value,
         }
-
-
-def _key(located: Located) -> bytes:
-    match located.observation:
-        case ChannelCreated(channel) | ChannelSpent(channel):
-            return channel.raw
-        case TxSeen(tx_id):
-            return tx_id

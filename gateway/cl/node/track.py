@@ -14,15 +14,12 @@ from gateway.cl.chain.view import ChannelCreated, ChannelSpent, Located
 from gateway.cl.channel.state import Output
 from gateway.cl.data import books
 from gateway.cl.data import types as t
-from gateway.cl.data.codec import commit, decode_step
+from gateway.cl.data.codec import commit, decode_steps
 from gateway.cl.l1.parse import ChannelOutput, parse_output
 from gateway.errors import Refused
 from gateway.hashlock import Preimage
 from gateway.units import PosixMs
 
-# Of one redeemer: an input, its redeemer and its step take 55 bytes, a transaction has 16,384. With a smaller
-# bound a partner could show us a secret behind strangers' steps, where we do not look.
-MOST_STEPS = 300
 _NEVER = PosixMs(-1)
 Entries = tuple[t.Entry, ...]
 
@@ -66,14 +63,10 @@ def _steps(spending: ChannelSpent) -> tuple[t.Step, ...]:
 @lru_cache(maxsize=64)
 def _read(redeemer: bytes) -> tuple[t.Step, ...]:
     """Every step of the redeemer that can be read; strangers may have written others."""
-    found: list[t.Step] = []
-    for position in range(MOST_STEPS):
-        try:
-            found.append(decode_step(redeemer, position))
-        except Refused as refused:
-            if refused.rejection.field == "steps":
-                break
-    return tuple(found)
+    try:
+        return tuple(step for step in decode_steps(redeemer) if step is not None)
+    except Refused:
+        return ()
 
 
 def _burnt(story: Story, spending: ChannelSpent, our_key: t.VerificationKey, height: int) -> Story:

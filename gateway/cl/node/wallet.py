@@ -28,7 +28,16 @@ from gateway.cl.l1.errors import NO_FUNDS
 from gateway.cl.l1.intents import BuiltTx, Intent
 from gateway.cl.l1.validity import choose_window
 from gateway.cl.l1.view import ChainView
-from gateway.cl.ports import ChainSubmitter, Clock, Evaluator, Signer, SubmitRefused, SubmitUnknown, Utxo
+from gateway.cl.ports import (
+    ChainReader,
+    ChainSubmitter,
+    Clock,
+    Evaluator,
+    Signer,
+    SubmitRefused,
+    SubmitUnknown,
+    Utxo,
+)
 from gateway.errors import Refused, Rejection
 from gateway.profile import NetworkProfile
 from gateway.store.codec import Codecs
@@ -81,8 +90,8 @@ class _Way:
 class OwnTransactions:
     """Memory of what is under way, backed by the store."""
 
-    def __init__(self, store: Store, submitter: ChainSubmitter) -> None:
-        self._store, self._submitter = store, submitter
+    def __init__(self, store: Store, reader: ChainReader, submitter: ChainSubmitter) -> None:
+        self._store, self._reader, self._submitter = store, reader, submitter
         self._ways: dict[bytes, _Way] = {}
 
     async def load(self, view: View) -> None:
@@ -134,14 +143,14 @@ class OwnTransactions:
         refusal = await self._submit(tx)
         if refusal is not None:
             await self.end(tx.tx_id, "refused")
-            raise Refused(refusal)
+            raise Refused(refusal.rejection)
 
-    async def _submit(self, tx: OwnTx) -> Rejection | None:
+    async def _submit(self, tx: OwnTx) -> SubmitRefused | None:
         result = await self._submitter.submit(tx.tx_cbor)
         match result:
-            case SubmitRefused(rejection, inputs_spent):
+            case SubmitRefused(inputs_spent=inputs_spent):
                 # an input that is gone may have gone to this very transaction: the chain says which
-                return None if inputs_spent and self._is_seen(tx.tx_id) else rejection
+                return None if inputs_spent and self._is_seen(tx.tx_id) else result
             case SubmitUnknown(rejection):
                 log.warning("tx.unknown", tx_id=tx.tx_id.hex(), code=rejection.code)
         return None
@@ -172,13 +181,22 @@ class OwnTransactions:
             if way.seen or now >= way.tx.until:
                 continue
             refusal = await self._submit(way.tx)
-            if refusal is None:
+            if refusal is None or await self._only_in_the_mempool(way.tx, refusal):
                 continue
             if way.tx.channel is not None:
                 await self.end(way.tx.tx_id, "refused")
-            elif refusal != way.refused:
-                way.refused = refusal
-                log.info("tx.again", tx_id=way.tx.tx_id.hex(), code=refusal.code, why=str(refusal)[:200])
+            elif refusal.rejection != way.refused:
+                way.refused = refusal.rejection
+                why = str(refusal.rejection)[:200]
+                log.info("tx.again", tx_id=way.tx.tx_id.hex(), code=refusal.rejection.code, why=why)
+
+    async def _only_in_the_mempool(self, tx: OwnTx, refusal: SubmitRefused) -> bool:
+        """A node refuses a transaction that it already holds in the words for spent inputs. What no block has
+        spent is decided by the next ones; raises cl.chain.*."""
+        if not refusal.inputs_spent:
+            return False
+        unspent = {utxo.ref for utxo in await self._reader.utxos_by_ref(tx.spent)}
+        return unspent.issuperset(tx.spent)
 
 
 class Wallet:

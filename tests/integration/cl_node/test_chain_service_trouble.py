@@ -122,6 +122,25 @@ async def test_a_step_that_never_arrived_is_built_again_from_the_same_coins(worl
     assert len(both) == 2  # the channel's output, and the wallet's one
 
 
+@pytest.mark.kind("IT")
+async def test_a_step_that_waits_in_the_mempool_is_kept(world: World) -> None:
+    """A node refuses what it already holds in the words for spent inputs: no reason to build it anew."""
+    channel = await world.open()
+    await world.bob.channels.close(channel, now=True, reason="cl.channel.close_asked")
+    world.devnet.advance(1_000, 1)
+    await until("the close in the mempool", lambda: len(world.devnet.chain.pool) == 1)
+    for _ in range(2):
+        await world.bob.chain.rebroadcast()
+    (waiting,) = world.devnet.chain.pool
+    kept = world.bob.chain._own.on_the_way(world.bob.clock.now(), purpose=f"Close {channel.hex()}")
+    assert kept is not None
+    assert kept.tx_id == waiting.id
+    await world.mine()
+    assert isinstance(world.alice.state(channel), s.OnChain)
+    assert waiting not in world.devnet.chain.pool
+    assert len([tx for tx in await world.bob.sent() if tx.purpose.startswith("Close")]) == 1
+
+
 @pytest.mark.threat("W2")
 @pytest.mark.kind("IT")
 async def test_a_provider_that_is_away(world: World) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from gateway.cl.chain.address import address_text
 from gateway.cl.chain.view import Forward, View
+from gateway.cl.node import chain_rows
 from gateway.cl.ports import RollForward
 from gateway.store.codec import Codecs
 from gateway.store.hooks import HookPoint
 from gateway.store.store import Store
 from tests.support.chain_blocks import POLICY, WALLET, Rows, SimChain, junk_tx, open_tx, step_tx
-from tests.support.chain_rows import commit, register, restore
 
 
 class Ended(BaseException):
@@ -22,6 +22,12 @@ class Ended(BaseException):
 
 def new_view() -> View:
     return View(POLICY, addresses=[address_text(WALLET)], depths=(1, 3))
+
+
+def known() -> Codecs:
+    codecs = Codecs()
+    chain_rows.register(codecs)
+    return codecs
 
 
 def grow(chain: SimChain, rng: random.Random) -> None:
@@ -47,8 +53,9 @@ async def test_an_end_at_each_block_write(url: str) -> None:
         if stage == "after_commit":
             chain.rollback(rng.randrange(1, 30))
             grow(chain, rng)
-        store = await Store.open(url, network="regtest", codecs=register(Codecs()))
-        view = await restore(store, new_view())
+        store = await Store.open(url, network="regtest", codecs=known())
+        view = new_view()
+        await chain_rows.restore(store, view)
         left = count
 
         def end(point: HookPoint, stage: str = stage) -> None:
@@ -62,14 +69,15 @@ async def test_an_end_at_each_block_write(url: str) -> None:
             for event in chain.answer(view.points):
                 step = view.apply(event)
                 if step is not None:
-                    await commit(store, step)
+                    await chain_rows.commit(store, step, lambda _: True)
             assert stage == "never"
         except Ended:
             assert stage != "never"
         await store.close()
 
-    store = await Store.open(url, network="regtest", codecs=register(Codecs()))
-    view = await restore(store, new_view())
+    store = await Store.open(url, network="regtest", codecs=known())
+    view = new_view()
+    await chain_rows.restore(store, view)
     await store.close()
     fresh, rows = new_view(), Rows()
     for block in chain.blocks:
