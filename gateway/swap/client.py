@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +22,7 @@ from gateway.swap import inputs as i
 from gateway.swap.engine import read_invoice
 from gateway.swap.ports import ChannelLegs, ChannelStanding, PeerLink
 from gateway.swap.runner import Key, Machine, Runner
+from gateway.swap.tasks import Tasks, guarded
 from gateway.units import Lovelace, Ms
 
 log = structlog.get_logger("gateway.swap")
@@ -58,7 +57,7 @@ class SwapClient:
     ) -> None:
         self._legs, self._link, self._clock, self._profile = legs, link, clock, profile
         self._options = options or ClientOptions()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         machines = (
             Machine(
                 PAYMENT,
@@ -75,33 +74,18 @@ class SwapClient:
 
     async def start(self) -> None:
         for key in list(self.runner.live):
-            self._spawn(self._tick(key))
-        self._spawn(self._tick_loop())
+            self._tasks.spawn(key.entity_id, self._tick(key))
+        self._tasks.every(self._options.tick_s, "tick", self._tick_all)
 
     async def stop(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        for task in list(self._tasks):
-            with suppress(asyncio.CancelledError):
-                await task
+        await self._tasks.stop()
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _tick_loop(self) -> None:
-        while True:
-            await asyncio.sleep(self._options.tick_s)
-            for key in list(self.runner.live):
-                await self._tick(key)
+    async def _tick_all(self) -> None:
+        for key in list(self.runner.live):
+            await guarded(key.entity_id, self._tick(key))
 
     async def _tick(self, key: Key) -> None:
-        try:
-            state = await self.runner.feed(key, i.Tick())
-            await self._ask(key, state)
-        except Refused as refused:
-            log.warning("swap.tick", swap=key.entity_id, code=refused.rejection.code)
+        await self._ask(key, await self.runner.feed(key, i.Tick()))
 
     async def _ask(self, key: Key, state: Any) -> None:
         """Asking is not stored: it binds nobody and is repeated until an answer comes or patience ends."""
@@ -167,7 +151,7 @@ class SwapClient:
         key = await self.runner.begin(
             lambda n: Key(PAYMENT, facts.hashlock, n), facts.hashlock, payer.Ordered(order)
         )
-        self._spawn(self._tick(key))
+        self._tasks.spawn(key.entity_id, self._tick(key))
         return key
 
     async def receive(self, amount: Lovelace, channel: ChannelId | None) -> Key:
@@ -178,7 +162,7 @@ class SwapClient:
         key = await self.runner.begin(
             lambda n: Key(RECEIPT, preimage.hashlock, n), preimage.hashlock, payee.Requested(request)
         )
-        self._spawn(self._tick(key))
+        self._tasks.spawn(key.entity_id, self._tick(key))
         return key
 
     async def quote_arrived(self, peer: bytes, offer: payer.Offer) -> None:

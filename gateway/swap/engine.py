@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
@@ -51,6 +51,7 @@ from gateway.swap.quote import (
     quote_cl_to_btc,
 )
 from gateway.swap.runner import Key, Machine, Runner
+from gateway.swap.tasks import Tasks, guarded
 from gateway.swap.timelock import LEAST_STRESS, Clocks
 from gateway.swap.transitions import evolve
 from gateway.units import BlockHeight, Lovelace, Ms, Msat
@@ -88,7 +89,7 @@ class SwapEngine:
         self._on_change, self._on_alarm = on_change, on_alarm
         self._options = options or EngineOptions()
         self._quoting = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._watching: set[Key] = set()
         self._unsent: set[Key] = set()  # intended by this process and not yet handed to LND
         self._adding: set[ChannelId] = set()
@@ -112,39 +113,23 @@ class SwapEngine:
     async def start(self) -> None:
         """After `runner.start`. LND may be away: the swaps stay as they are until it answers."""
         for key in list(self.runner.live):
-            self._spawn(self._guarded_tick(key))
-        self._spawn(self._tick_loop())
+            self._tasks.spawn(key.entity_id, self._tick(key))
+        self._tasks.every(self._options.tick_s, "reconcile", self.reconcile)
 
     async def stop(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        for task in list(self._tasks):
-            with suppress(asyncio.CancelledError):
-                await task
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _tick_loop(self) -> None:
-        while True:
-            await asyncio.sleep(self._options.tick_s)
-            await self.reconcile()
+        await self._tasks.stop()
 
     async def reconcile(self) -> None:
         """Every live swap looks again at the records of both networks."""
         for key in list(self.runner.live):
-            await self._guarded_tick(key)
+            await guarded(key.entity_id, self._tick(key))
 
-    async def _guarded_tick(self, key: Key) -> None:
+    async def _tick(self, key: Key) -> None:
         try:
             await self.runner.feed(key, i.Tick())
-        except Refused as refused:
-            log.warning("swap.tick", swap=key.entity_id, code=refused.rejection.code)
-        state = self.runner.live.get(key)
-        if key.kind == IN and state is not None:
-            self._watch(key)
+        finally:
+            if key.kind == IN and key in self.runner.live:
+                self._watch(key)
 
     # -- what decisions see -------------------------------------------------------------------
 
@@ -292,7 +277,7 @@ class SwapEngine:
             return refusal
         if context.channel not in self._adding:
             self._adding.add(context.channel)
-            self._spawn(self._top_up(context.channel, wanted - have))
+            self._tasks.spawn("top up", self._top_up(context.channel, wanted - have))
         return replace(
             refusal,
             retry_after_ms=self._until_added().value,
@@ -363,7 +348,7 @@ class SwapEngine:
         if key in self._watching:
             return
         self._watching.add(key)
-        self._spawn(self._watch_invoice(key))
+        self._tasks.spawn(key.entity_id, self._watch_invoice(key))
 
     async def _watch_invoice(self, key: Key) -> None:
         try:
