@@ -30,7 +30,7 @@ from gateway.cl.node.peers import Peers
 from gateway.cl.ports import Clock, Signer
 from gateway.cl.wire import session_messages
 from gateway.cl.wire.codec import Envelope
-from gateway.errors import Refused, Rejection
+from gateway.errors import Fault, Refused, Rejection
 from gateway.hashlock import Hashlock, Preimage
 from gateway.outcome import Continue, Reject
 from gateway.profile import NetworkProfile
@@ -330,7 +330,9 @@ class Channels:
         log.info("peer.gone", peer=node_id.hex())
 
     async def peer_message(self, node_id: bytes, envelope: Envelope) -> None:
-        """Never raises for what a peer says: a refusal is logged and, where a rule asks for it, answered."""
+        """Never raises for what a peer says: a refusal is logged and, where a rule asks for it, answered. Raises
+        for our own trouble (a full disk): what was not stored was not heard, so the link must end, and the
+        peer says it again on the next one."""
         message, channel = envelope.message, envelope.channel
         try:
             match message:
@@ -345,6 +347,8 @@ class Channels:
                     await self._on_swap(node_id, envelope)
         except Refused as refused:
             log.warning("peer.refused", peer=node_id.hex(), code=refused.rejection.code)
+            if refused.rejection.spec.fault is Fault.ENVIRONMENT:
+                raise
 
     async def _reply(self, node_id: bytes, envelope: Envelope) -> None:
         if self._peers is not None:

@@ -34,6 +34,7 @@ SELF = define(
 )  # fmt: skip
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, TICK_S = 0.5, 60.0, 2.0
+STEADY_S = 10.0  # a link that ended sooner may end so again: no storm of them
 BOTH_DIALLED_S = 5.0  # two links this close in time were dialled by both ends
 
 
@@ -148,10 +149,12 @@ class Peers:
                 await self._pause(node_id, 1.0)
                 continue
             host, port = self._places[node_id]
+            began = asyncio.get_running_loop().time()
             try:
                 connection = await self._transport.connect(node_id, host, port)
                 await self._run(connection, inbound=False)
-                pause = FIRST_PAUSE_S
+                if asyncio.get_running_loop().time() - began > STEADY_S:
+                    pause = FIRST_PAUSE_S
             except Refused as refused:
                 log.info("peer.unreachable", peer=node_id.hex(), code=refused.rejection.code)
             await self._pause(node_id, pause * (0.75 + random.random() / 2))  # noqa: S311 - spreads load
