@@ -102,6 +102,11 @@ class NetworkProfile:
         return Ms(-(-span // step) * step)
 
     @property
+    def funding_life(self) -> Ms:
+        """How long an accepted channel waits for its opener's output: LND's 2,016 blocks."""
+        return Ms(2016 * self.bitcoin.block_ms)
+
+    @property
     def inclusion(self) -> Ms:
         """Time in which a block comes but for 1e-9."""
         return self.cardano.blocks_within(1, EPS_LARGE)

@@ -138,7 +138,7 @@ class Pair:
                 FUNDS[0] + FUNDS[1], FUNDS[1], PERIOD, MIN_ADA,
             )  # fmt: skip
             end.state = s.Funding(agreement)
-            end.log = [e.OpenAccepted(agreement)]
+            end.log = [e.OpenAccepted(agreement, PosixMs(0))]
             end.feed(i.OutputSeen(opened(), REGTEST.staged_depth))
             assert isinstance(end.state, s.Normal)
         return pair

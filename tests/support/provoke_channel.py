@@ -260,6 +260,14 @@ def the_peer_returns_while_the_channel_closes(_: Path) -> Any:
     return end.feed(i.PeerBack())
 
 
+@provokes("cl.open.never_funded")
+def the_opener_never_pays(_: Path) -> Any:
+    end = Pair.open().ends[1]
+    waiting = s.Funding(replace(agreement(), local_is_opener=False), end.context().now)
+    late = replace(end.context(), settled=waiting.since + REGTEST.funding_life)
+    return decide(waiting, i.Tick(), late)
+
+
 @provokes("cl.open.cancelled")
 def the_owner_takes_the_question_back(_: Path) -> Any:
     proposal = s.Proposal(CID, SEED, b"\x02" * 33, KEYS[0], FUNDS[0] + FUNDS[1], FUNDS[1], PERIOD, MIN_ADA)

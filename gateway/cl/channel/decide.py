@@ -29,7 +29,7 @@ def decide(state: s.State | None, given: i.Input, context: i.Context) -> Result:
     """What follows from `given`. Work is bounded by the books, which hold at most 20 open cheques a side."""
     match state:
         case None:
-            return _new(given)
+            return _new(given, context)
         case s.Proposing():
             return _proposing(state, given)
         case s.Funding():
@@ -43,13 +43,14 @@ def decide(state: s.State | None, given: i.Input, context: i.Context) -> Result:
     assert_never(state)
 
 
-def _new(given: i.Input) -> Result:
+def _new(given: i.Input, context: i.Context) -> Result:
     match given:
         case i.ProposeOpen(p):
             message = m.OpenChannel(p.seed, p.local_key, p.amount, p.gift, p.respond_period, p.min_ada)
             return Continue((e.OpenProposed(p),), (f.Send(message),))
         case i.AcceptOpen(agreement):
-            return Continue((e.OpenAccepted(agreement),), (f.Send(m.AcceptChannel(agreement.local_key)),))
+            accept = f.Send(m.AcceptChannel(agreement.local_key))
+            return Continue((e.OpenAccepted(agreement, context.now),), (accept,))
         case _:
             return Reject(errors.CHANNEL_STATE(field="state", got="none"))
 
@@ -88,6 +89,8 @@ def _open(state: s.Normal | s.Draining, given: i.Input, context: i.Context) -> R
             return Continue((), on_chain.repeats(state))
         case i.OutputSeen(output, depth):
             return on_chain.output_seen(state, output, depth, context)
+        case i.OutputGone():
+            return on_chain.opening_taken_back(state)
         case i.TokenBurnt() | i.SecretsSeen():
             return on_chain.chain_news(state, given, context)
         case i.Tick():
@@ -116,11 +119,13 @@ def _tick(state: s.Normal | s.Draining, context: i.Context) -> Result:
     events, effects = cheques.expired(state.books, context)
     if isinstance(state, s.Draining) and not cheques.is_busy(state.books) and not events:
         return Continue((e.CloseDecided(state.reason),))
-    if not events:
+    if isinstance(state, s.Normal) and state.frozen == s.TAKEN_BACK and state.agreement.local_is_opener:
+        effects = (*effects, f.PublishOpening())
+    if not events and not effects:
         fold = snapshots.foldable(state.agreement, state.books, context)
         if fold is not None:
             return Continue((fold,))
-    return Continue(events, effects) if events else Wait("nothing is due")
+    return Continue(events, effects) if events or effects else Wait("nothing is due")
 
 
 def _peer(state: s.Normal | s.Draining, message: m.ChannelMessage, context: i.Context) -> Result:

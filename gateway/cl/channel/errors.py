@@ -222,6 +222,13 @@ OPEN_CANCELLED = define(
     "cl.open.cancelled",
     Fault.LOCAL,
     Action.REFUSE,
-    "the owner gave the opening up before the peer answered",
+    "the owner gave the opening up before there was a channel",
     "Nothing was signed; open again when wanted.",
+)
+NEVER_FUNDED = define(
+    "cl.open.never_funded",
+    Fault.REMOTE,
+    Action.IGNORE,
+    "the opener never funded the channel that we accepted",
+    "Nothing of ours was in it. Its opener may ask again.",
 )

@@ -27,6 +27,7 @@ class OpenAccepted:
     """We said yes (the other side)."""
 
     agreement: Agreement
+    at: PosixMs
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ EDGES: dict[tuple[str, str], str] = {
     ("Proposing", "OpenAgreed"): "Funding",
     ("Proposing", "OpenAbandoned"): "Abandoned",
     ("Funding", "ChannelOpened"): "Normal",
+    ("Funding", "OpenAbandoned"): "Abandoned",
     ("Normal", "OutputChanged"): "Normal",
     ("Normal", "ChequeIssued"): "Normal",
     ("Normal", "ChannelFrozen"): "Normal",
@@ -59,8 +60,8 @@ def evolve(state: s.State | None, event: e.Event) -> s.State:
     match event:
         case e.OpenProposed(proposal):
             return s.Proposing(proposal)
-        case e.OpenAccepted(agreement):
-            return s.Funding(agreement)
+        case e.OpenAccepted(agreement, at):
+            return s.Funding(agreement, at)
         case _:
             pass
     if isinstance(state, (s.Proposing, s.Funding)):
@@ -80,6 +81,8 @@ def _opening(state: s.Proposing | s.Funding, event: e.Event) -> s.State:
             return s.Funding(agreement)
         case s.Proposing(p), e.OpenAbandoned(code, detail):
             return s.Abandoned(p.channel, p.peer, code, detail)
+        case s.Funding(agreement), e.OpenAbandoned(code, detail):
+            return s.Abandoned(agreement.channel, agreement.peer, code, detail)
         case s.Funding(agreement), e.ChannelOpened(output):
             local, remote = deposits(agreement, output)
             return s.Normal(agreement, s.Books(local, remote), output)
@@ -113,9 +116,10 @@ def _lived(state: s.WithBooks, event: e.Event) -> s.State:
             books = state.books
             if not deep:  # funds that may still be rolled back are not counted, lost ones are gone at once
                 local, remote = min(local, books.local_deposit), min(remote, books.remote_deposit)
-            return replace(
-                state, output=output, books=replace(books, local_deposit=local, remote_deposit=remote)
-            )
+            books = replace(books, local_deposit=local, remote_deposit=remote)
+            if deep and isinstance(state, s.Normal) and state.frozen == s.TAKEN_BACK:
+                return replace(state, output=output, books=books, frozen="")
+            return replace(state, output=output, books=books)
         case e.StageSeen(output, closed_by_us):
             return s.OnChain(state.agreement, state.books, output, closed_by_us)
         case e.ChannelEnded(tx_id):

@@ -98,6 +98,11 @@ class TokenBurnt:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputGone:
+    """After a rollback the chain shows nothing of the channel any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class SecretsSeen:
     """Preimages in a redeemer of this channel, at any depth: a preimage never becomes unknown again."""
 
@@ -119,6 +124,7 @@ Input = (
     | PeerSaid
     | PeerBack
     | OutputSeen
+    | OutputGone
     | TokenBurnt
     | SecretsSeen
     | Tick

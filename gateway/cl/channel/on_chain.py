@@ -42,6 +42,12 @@ def funding(state: s.Funding, given: i.Input, context: i.Context) -> Result:
             return Continue((), (f.Send(m.AcceptChannel(agreement.local_key)),))
         case i.PeerSaid(m.Reestablish()):
             return Wait("the channel's output is not deep enough")
+        case i.CloseAsked(reason=reason) if not agreement.local_is_opener:
+            # nothing of ours is in it; should it be funded after all, its opener takes everything back
+            return Continue((e.OpenAbandoned("cl.open.cancelled", reason),))
+        case i.Tick() if context.settled >= state.since + context.profile.funding_life:
+            refusal = errors.NEVER_FUNDED(field="channel", got=agreement.channel.hex())
+            return Continue((e.OpenAbandoned(refusal.code, str(refusal)),))
         case i.OfferCheque() | i.FulfilHeld() | i.CancelHeld() | i.CloseAsked():
             return Reject(errors.CHANNEL_STATE(field="state", got="Funding", allowed="Normal"))
         case _:
@@ -112,9 +118,18 @@ def output_seen(
     deep = depth >= context.profile.staged_depth
     now = (state.books.local_deposit, state.books.remote_deposit)
     moved = output.ref != state.output.ref
-    if moved or (deep and deposits(state.agreement, output) != now):
+    back = deep and isinstance(state, s.Normal) and state.frozen == s.TAKEN_BACK
+    if moved or back or (deep and deposits(state.agreement, output) != now):
         return Continue((e.OutputChanged(output, deep),))
     return Wait("the output is known")
+
+
+def opening_taken_back(state: s.Normal | s.Draining) -> Result:
+    """Nothing is signed or taken on a channel that does not exist; it thaws when the opening lies deep again."""
+    if isinstance(state, s.Draining) or state.frozen:
+        return Wait("nothing new is signed as it is")
+    alarm = f.Alarm("cl.channel.frozen", s.TAKEN_BACK)
+    return Continue((e.ChannelFrozen(s.TAKEN_BACK),), (alarm,))
 
 
 def chain_news(state: s.WithBooks, given: i.TokenBurnt | i.SecretsSeen, context: i.Context) -> Result:
@@ -165,6 +180,8 @@ def settling(state: s.Closing | s.OnChain | s.Ended, given: i.Input, context: i.
             return Continue((), (f.Send(m.Closing(True, "cl.channel.closing")),))
         case i.CloseAsked():
             return _close_again(state)
+        case i.OutputGone():
+            return Wait("what was sent is sent again until it is in a block")
         case i.OfferCheque():
             return Reject(errors.CHANNEL_FROZEN(detail="the channel closes"))
         case i.PeerSaid():

@@ -180,9 +180,14 @@ class Proposing:
 
 @dataclass(frozen=True, slots=True)
 class Funding:
-    """Agreed; the output has not reached its depth. The opener publishes it, the partner waits for it."""
+    """Agreed; the output has not reached its depth. The opener publishes it, the partner waits for it, from
+    `since` on for as long as the profile's funding_life."""
 
     agreement: Agreement
+    since: PosixMs = PosixMs(0)  # the opener waits for nobody
+
+
+TAKEN_BACK = "a rollback took the channel's opening away"  # the one reason of `frozen` that passes
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,8 @@ class ChainService:
             told.append(i.TokenBurnt(story.ended_by, story.paid_held, depth))
         elif story.output is not None:
             told.append(i.OutputSeen(story.output, depth))
+        else:
+            told.append(i.OutputGone())
         try:
             for one in told:
                 await self._on_channel(channel, one)

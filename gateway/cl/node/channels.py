@@ -274,7 +274,7 @@ class Channels:
                 await self._send_snapshot(channel, lambda signed: m.Cancel(index, code, signed))
             case f.PublishOpening():
                 state = self.state(channel)
-                if isinstance(state, s.Funding):
+                if isinstance(state, (s.Funding, s.Normal)):
                     await self._chain.publish_opening(state.agreement)
             case f.Alarm(code, detail):
                 log.error("channel.alarm", channel=channel.hex(), code=code, detail=detail)
@@ -359,12 +359,16 @@ class Channels:
         if state is None and isinstance(message, m.OpenChannel):
             await self._opened_by_peer(node_id, channel, message)
             return
-        if state is None or _peer(state) != node_id:
+        if state is None or isinstance(state, s.Abandoned) or _peer(state) != node_id:
             unknown = errors.PEER_MESSAGE(
                 field="channel", got=channel.hex(), detail="no such channel with you"
             )
-            warning = session_messages.Warning(unknown.code, str(unknown))
-            await self._reply(node_id, Envelope(warning, channel))
+            answer: object = session_messages.Warning(unknown.code, str(unknown))
+            if isinstance(
+                message, m.Reestablish
+            ):  # it believes in the channel: it must close it to get its funds
+                answer = m.ChannelFailed(unknown.code, str(unknown))
+            await self._reply(node_id, Envelope(answer, channel))
             return
         await self.feed(channel, i.PeerSaid(message))
 

@@ -55,6 +55,28 @@ async def test_rollbacks_while_a_channel_settles(world: World, drop: bool) -> No
     assert world.bob.alarms == []
 
 
+@pytest.mark.threat("W1")
+@pytest.mark.kind("IT")
+async def test_an_opening_that_a_rollback_takes_away_once_used(world: World) -> None:
+    """Both ends freeze, the opener publishes again, and value moves on once it lies deep."""
+    channel = await world.open()
+    await world.mine()
+    world.devnet.rollback(3, True)
+    world.devnet.mine()
+    await until("both ends to freeze", lambda: _frozen(world, channel) == s.TAKEN_BACK)
+    assert world.bob.alarms == [("cl.channel.frozen", s.TAKEN_BACK)]
+    await world.mine_until("the thaw", lambda: _frozen(world, channel) == "", ms=1_000)
+    index = await world.cheque(channel, world.alice, 1, 7 * ADA)
+    await world.bob.channels.fulfil(channel, index, secret(1))
+    await until("the squash", lambda: books(world.bob, channel).theirs is not None)
+
+
+def _frozen(world: World, channel: t.ChannelId) -> str:
+    """The reason, once both ends have the same."""
+    found = {getattr(side.state(channel), "frozen", "?") for side in world.sides}
+    return found.pop() if len(found) == 1 else "they differ"
+
+
 @pytest.mark.threat("W10")
 @pytest.mark.kind("CR")
 async def test_the_end_of_the_process_between_storing_and_sending(world: World) -> None:
