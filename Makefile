@@ -20,9 +20,11 @@ test: $(VENV)/.dev check docs-check validators-check judge daemons postgres
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.20 & first=$$!; \
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.21; second=$$?; wait $$first && exit $$second
 
-# The channel under 2000 random histories of 50 actions: minutes, so beside `make test`.
-histories: $(VENV)/.dev
-	GATEWAY_HISTORIES=2000 $(BIN)/pytest -n 2 tests/property/cl_channel/test_channel_machine.py $(PYTEST_ARGS)
+# The channel under 2000 random histories of 50 actions, and 100 of real nodes settled on the judged devnet:
+# minutes, so beside `make test`.
+histories: $(VENV)/.dev judge
+	GATEWAY_HISTORIES=2000 GATEWAY_DEVNET_HISTORIES=100 $(BIN)/pytest -n 2 $(PYTEST_ARGS) \
+		tests/property/cl_channel/test_channel_machine.py tests/integration/cl_node/test_random_histories_on_chain.py
 
 check: $(VENV)/.dev lint types unit
 

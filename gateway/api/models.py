@@ -186,6 +186,7 @@ class Payment(Model):
     amount_msat: int = 0
     lovelace: int = 0
     preimage: str = ""
+    code: str = ""  # of the refusal, as docs/errors.md lists it
     detail: str = ""
     channel: str = ""
     created_ms: int = 0
@@ -204,6 +205,7 @@ class Receipt(Model):
     lovelace: int = 0
     amount_msat: int = 0
     valid_until_ms: int = 0
+    code: str = ""  # of the refusal, as docs/errors.md lists it
     detail: str = ""
     channel: str = ""
 

@@ -202,6 +202,10 @@ def _money_routes(node: Node) -> APIRouter:
     async def receipts() -> list[m.Receipt]:
         return await node.receipts()
 
+    @router.get("/invoices/{payment_hash}")
+    async def receipt(payment_hash: m.Hex32) -> m.Receipt:
+        return await node.receipt(payment_hash)
+
     @router.post("/invoices/decode")
     async def decode(request: m.DecodeInvoice) -> m.DecodedInvoice:
         return await node.decode_invoice(request)

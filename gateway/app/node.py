@@ -271,6 +271,10 @@ class GatewayNode:
                 return view
             await asyncio.sleep(0.05)
 
+    async def receipt(self, payment_hash: str) -> m.Receipt:
+        key = await self._swap_key(payment_hash, (RECEIPT,))
+        return views.receipt_view(key, await self._node().client.runner.state_of(key))
+
     async def receipts(self) -> list[m.Receipt]:
         return [views.receipt_view(key, state) for key, state in await self._listed(RECEIPT)]
 

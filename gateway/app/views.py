@@ -107,7 +107,7 @@ def payment_view(key: Key, state: payer.State) -> m.Payment:
     """Paid only with the preimage, failed only with a proof; everything else is pending."""
     order = state.order
     status: Literal["pending", "paid", "failed"] = "pending"
-    preimage = detail = ""
+    preimage = refusal = detail = ""
     lovelace = 0
     match state:
         case payer.Paid(_, offer, secret):
@@ -115,7 +115,7 @@ def payment_view(key: Key, state: payer.State) -> m.Payment:
         case payer.Failed(_, proof):
             status, detail = "failed", proof
         case payer.Refused(_, code, words):
-            status, detail = "failed", f"{code}: {words}"
+            status, refusal, detail = "failed", code, words
         case payer.ChequeIntended(_, offer, _) | payer.ChequeLive(_, offer, _):
             lovelace, detail = offer.cardano.value, "the gateway is paying"
         case payer.AwaitingQuote():
@@ -127,6 +127,7 @@ def payment_view(key: Key, state: payer.State) -> m.Payment:
         amount_msat=order.bitcoin.value,
         lovelace=lovelace,
         preimage=preimage,
+        code=refusal,
         detail=detail,
         channel=order.channel.hex(),
         created_ms=order.asked_at.value,
@@ -156,7 +157,7 @@ def receipt_view(key: Key, state: payee.State) -> m.Receipt:
                 proof,
             )
         case payee.Refused(_, code, words):
-            view.status, view.detail = "cancelled", f"{code}: {words}"
+            view.status, view.code, view.detail = "cancelled", code, words
         case payee.AwaitingInvoice():
             view.detail = "waiting for the gateway's invoice"
     return view

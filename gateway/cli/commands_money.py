@@ -62,7 +62,7 @@ def payments(directory: Directory = DEFAULT_DIR, as_json: JsonFlag = False) -> N
                     r["status"],
                     sat(r["amount_msat"]),
                     ada(r["lovelace"]),
-                    r["preimage"] or r["detail"],
+                    r["preimage"] or r["code"] or r["detail"],
                 )
                 for r in rows
             ],

@@ -109,9 +109,17 @@ class RecordingNode:
         self._note("receive", request)
         return m.Receipt(payment_hash=HASH, state="AwaitingInvoice", status="waiting")
 
+    async def receipt(self, payment_hash: str) -> m.Receipt:
+        self._note("receipt", payment_hash)
+        return self._receipt()
+
     async def receipts(self) -> list[m.Receipt]:
         self._note("receipts")
-        return [m.Receipt(payment_hash=HASH, state="InvoiceReady", status="waiting", invoice="lnbcrt1x")]
+        return [self._receipt()]
+
+    @staticmethod
+    def _receipt() -> m.Receipt:
+        return m.Receipt(payment_hash=HASH, state="InvoiceReady", status="waiting", invoice="lnbcrt1x")
 
     def _payment(self, status: Any) -> m.Payment:
         preimage = HASH if status == "paid" else ""

@@ -100,8 +100,9 @@ class Seat:
 
 
 class GatewayWorld:
-    def __init__(self, directory: Path, devnet: Devnet) -> None:
+    def __init__(self, directory: Path, devnet: Devnet, swaps: tuple[str, ...], gift: int) -> None:
         self.directory, self.devnet = directory, devnet
+        self._swaps, self._gift = swaps, gift
         self.bitcoin = SimulatedBitcoin(directory / "bitcoin")
         self._pulse: asyncio.Task[None] | None = None
         self._beat_s = 0.1
@@ -113,7 +114,9 @@ class GatewayWorld:
         self.alice, self.lnd = LndClient(nodes["alice"]), nodes["gateway"]
         bitcoin = [f"bitcoin.{key}={self.lnd[key]}" for key in ("host", "port", "tls_cert", "macaroon")]
         self.user = Seat(self.directory / "user", cardano)
-        self.gateway = Seat(self.directory / "gateway", [*cardano, *bitcoin, "bitcoin.enabled=true", *SWAPS])
+        self.gateway = Seat(
+            self.directory / "gateway", [*cardano, *bitcoin, "bitcoin.enabled=true", *self._swaps]
+        )
         await self.user.open()
         await self.gateway.open()
         self._pulse = asyncio.create_task(self._beat())
@@ -131,7 +134,7 @@ class GatewayWorld:
         await self.connect()
         await until("the faucet's ada", self._rich)
         peer = self.gateway.running.node_id.hex()
-        opened = await self.user.post("/channels", peer=peer, lovelace=CHANNEL, gift_lovelace=CHANNEL // 2)
+        opened = await self.user.post("/channels", peer=peer, lovelace=CHANNEL, gift_lovelace=self._gift)
         self.channel: str = opened["id"]
         await until("the channel to open", self._open)
 
@@ -181,9 +184,12 @@ class GatewayWorld:
 
 
 @asynccontextmanager
-async def gateway_world(directory: Path) -> AsyncIterator[GatewayWorld]:
+async def gateway_world(
+    directory: Path, *, swaps: tuple[str, ...] = SWAPS, gift: int = CHANNEL // 2
+) -> AsyncIterator[GatewayWorld]:
+    """The user opens one channel; `gift` of it is the gateway's from the start."""
     async with judged_devnet() as devnet:
-        world = GatewayWorld(directory, devnet)
+        world = GatewayWorld(directory, devnet, swaps, gift)
         try:
             await world.start()
             yield world

@@ -111,7 +111,7 @@ async def test_an_amount_outside_the_limits(world: GatewayWorld, amount: int, co
     ended = await world.user.post("/payments", invoice=text_)
     ended = await world.ended(ended["payment_hash"])
     assert ended["status"] == "failed"
-    assert ended["detail"].startswith(code)
+    assert ended["code"] == code
 
 
 async def test_an_invoice_of_the_gateways_own_lightning_node(world: GatewayWorld) -> None:
@@ -178,7 +178,7 @@ async def test_lnd_down_or_locked_and_back(world: GatewayWorld, trouble: str) ->
     ended = await world.user.post("/payments", invoice=pays)
     ended = await world.ended(ended["payment_hash"])
     assert ended["status"] == "failed"
-    assert ended["detail"].startswith("btc."), ended
+    assert ended["code"].startswith("btc."), ended
     if trouble == "locked":
         await server.stop()
     await server.start()

@@ -31,7 +31,8 @@ ROUTES = [
     ("POST", "/v1/invoices", {"lovelace": 5}, 201), ("GET", "/v1/invoices", None, 200),
     ("POST", "/v1/invoices/decode", {"invoice": "lnbcrt1x"}, 200),
     ("POST", "/v1/payments", {"invoice": "lnbcrt1x"}, 202), ("GET", "/v1/payments", None, 200),
-    ("GET", f"/v1/payments/{HASH}", None, 200), ("POST", "/v1/swaps/quote", {"invoice": "lnbcrt1x"}, 200),
+    ("GET", f"/v1/payments/{HASH}", None, 200), ("GET", f"/v1/invoices/{HASH}", None, 200),
+    ("POST", "/v1/swaps/quote", {"invoice": "lnbcrt1x"}, 200),
     ("GET", "/v1/swaps", None, 200), ("GET", f"/v1/swaps/{HASH}", None, 200),
     ("POST", f"/v1/swaps/{HASH}/cancel", None, 200),
 ]  # fmt: skip
@@ -67,7 +68,7 @@ def test_every_route_is_in_the_table(http: TestClient) -> None:
     asked = set()
     for method, path, _, _ in ROUTES:
         plain = path.split("?")[0].replace(CHANNEL_ID, "{channel}")
-        name = "{payment_hash}" if "/payments/" in plain else "{swap_id}"
+        name = "{swap_id}" if "/swaps/" in plain else "{payment_hash}"
         asked.add((method, plain.replace(HASH, name)))
     assert served == asked
 
