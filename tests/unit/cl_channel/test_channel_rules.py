@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -235,6 +236,34 @@ def test_an_index_that_jumps_is_refused() -> None:
         b.feed(i.PeerSaid(add_of(0, index, 100, START + LIFE)))
     assert b.books.held == ()
     assert b.refused == ["cl.cheque.index"] * 2
+
+
+@pytest.mark.threat("P5")
+def test_indexes_rise_across_a_thousand_ends_of_the_process() -> None:
+    """Whatever part of a cheque's way was gone, no index ever stands for a second cheque."""
+    pair, rng = Pair.open(), random.Random(5)
+    a, b = pair.ends
+    signed: dict[int, t.Cheque] = {}
+    for n in range(1_000):
+        before = a.books.last_issued
+        if rng.random() < 0.9:
+            a.offer(n)
+        for message in a.out:
+            if isinstance(message, m.AddCheque):
+                assert signed.setdefault(message.cheque.index, message.cheque) == message.cheque
+        assert before <= a.books.last_issued == max(signed, default=0)
+        for _ in range(rng.randrange(3)):
+            pair.deliver(0)
+        if n % 250 == 249:
+            kept = a.state
+            a.crash()
+            assert a.state == kept
+        pair.reconnect()
+        for held in b.books.held:
+            if isinstance(held.status, s.Unanswered):
+                b.feed(i.CancelHeld(held.cheque.index, "swap.payment.no_route"))
+        pair.settle()
+    assert len(signed) > 800
 
 
 @pytest.mark.threat("P7")
