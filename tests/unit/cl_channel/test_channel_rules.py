@@ -263,6 +263,9 @@ def test_indexes_rise_across_a_thousand_ends_of_the_process() -> None:
             if isinstance(held.status, s.Unanswered):
                 b.feed(i.CancelHeld(held.cheque.index, "swap.payment.no_route"))
         pair.settle()
+        pair.pass_time(LIFE)
+        pair.tick()
+        pair.settle()
     assert len(signed) > 800
 
 
