@@ -33,8 +33,8 @@ def segwit_script(address: str) -> bytes:
 class Miner:
     """The key behind btcd's --miningaddr."""
 
-    def __init__(self) -> None:
-        self._key = PrivateKey(secrets.token_bytes(32))
+    def __init__(self, secret: bytes | None = None) -> None:
+        self._key = PrivateKey(secret or secrets.token_bytes(32))
         self._public = self._key.public_key.format()
         self._hash = hashlib.new("ripemd160", hashlib.sha256(self._public).digest()).digest()
 

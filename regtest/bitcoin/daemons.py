@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import ssl
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from lndgrpc.compiled import walletunlocker_pb2, walletunlocker_pb2_grpc
 from gateway.btc import stubs
 
 PASSWORD = b"regtest password"  # of throw-away wallets
+TETHER = Path(__file__).with_name("tether.py")
 
 
 class DaemonFailed(Exception):
@@ -30,8 +34,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def port_is_free(port: int) -> bool:
+    """Connections of an earlier run that are still fading do not count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 class Daemon:
-    """One process with a log file; it dies with its group."""
+    """One process with a log file; it ends when the process that started it dies (tether.py)."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name, self.directory = name, directory
@@ -41,8 +56,9 @@ class Daemon:
     async def launch(self, program: Path, *options: str) -> None:
         with (self.directory / "stdout.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                str(program), *options, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL
-            )
+                sys.executable, "-I", str(TETHER), str(os.getpid()), str(program), *options,
+                stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
 
     @property
     def running(self) -> bool:
@@ -73,10 +89,12 @@ class Btcd(Daemon):
 
     USER, SECRET = "regtest", "regtest"
 
-    def __init__(self, program: Path, directory: Path, mining_address: str) -> None:
+    def __init__(
+        self, program: Path, directory: Path, mining_address: str, ports: tuple[int, int] | None = None
+    ) -> None:
         super().__init__("btcd", directory)
         self._program, self._address = program, mining_address
-        self.rpc_port, self.p2p_port = free_port(), free_port()
+        self.rpc_port, self.p2p_port = ports or (free_port(), free_port())
         self.cert = directory / "rpc.cert"
         self._http: httpx.AsyncClient | None = None
 
@@ -108,6 +126,18 @@ class Btcd(Daemon):
             raise DaemonFailed(f"btcd {method}: {answer['error']}")
         return answer["result"]
 
+    async def call_each(self, method: str, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The same method for each row of parameters, in order, in one JSON-RPC batch."""
+        assert self._http is not None
+        if not rows:
+            return []
+        body = [{"jsonrpc": "2.0", "id": n, "method": method, "params": list(r)} for n, r in enumerate(rows)]
+        answers = (await self._http.post(f"https://127.0.0.1:{self.rpc_port}", json=body)).json()
+        for answer in answers:
+            if answer.get("error"):
+                raise DaemonFailed(f"btcd {method}: {answer['error']}")
+        return [answer["result"] for answer in sorted(answers, key=lambda a: int(a["id"]))]
+
     async def stop(self, number: int = signal.SIGTERM) -> None:
         if self._http is not None:
             await self._http.aclose()
@@ -126,10 +156,11 @@ class LndNode(Daemon):
         *,
         password: bool = False,
         extra: tuple[str, ...] = (),
+        ports: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(directory.name, directory)
         self._program, self._btcd, self._password, self.extra = program, btcd, password, extra
-        self.rpc_port, self.p2p_port = free_port(), free_port()
+        self.rpc_port, self.p2p_port = ports or (free_port(), free_port())
         self.pubkey = self.version = ""
         self.tls_cert = directory / "tls.cert"
         self.macaroon = directory / "data" / "chain" / "bitcoin" / "regtest" / "admin.macaroon"

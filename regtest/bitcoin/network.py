@@ -13,15 +13,18 @@ import grpc.aio
 
 from gateway.btc import stubs
 from gateway.profile import REGTEST
+from regtest.bitcoin import record
+from regtest.bitcoin.archive import Archive
 from regtest.bitcoin.build import NEWEST, programs
 from regtest.bitcoin.coins import Miner
-from regtest.bitcoin.daemons import Btcd, DaemonFailed, LndNode
+from regtest.bitcoin.daemons import Btcd, DaemonFailed, LndNode, port_is_free
 
 NAMES = ("gateway", "hub", "alice")
 CHANNEL_SAT = 10_000_000
 WALLET_SAT = 100_000_000
 SUBSIDY_SAT = 5_000_000_000
-_AT_ONCE, _PAUSE_S = 10, 0.02
+_AT_ONCE, _PAUSE_S = record.UNSEEN, 0.02
+_PORTS_S = 30.0  # an earlier run that was killed ends within this
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +42,68 @@ class RegtestOptions:
 
 
 class BitcoinRegtest:
-    """`start` returns once a payment can go from any node to any other."""
+    """`start` returns once a payment can go from any node to any other. Chain, wallets, channels and ports survive
+    `stop`, and a kill, in DIRECTORY; a new object for the directory goes on with them."""
 
     def __init__(self, directory: Path, options: RegtestOptions | None = None) -> None:
         self.options = options or RegtestOptions()
         self._directory = directory.resolve()
         self._programs = programs(self.options.version)
-        self._miner = Miner()
-        self.btcd = Btcd(self._programs["btcd"], self._directory / "btcd", self._miner.address)
+        self._record = record.open_record(self._directory, self.options.version, ("btcd", *NAMES))
+        self._archive = Archive(self._directory / "btcd" / "chain.txt")
+        self._miner = Miner(bytes.fromhex(self._record.miner))
+        self.btcd = Btcd(
+            self._programs["btcd"], self._directory / "btcd", self._miner.address, self._record.ports["btcd"]
+        )
         self.nodes: dict[str, LndNode] = {}
 
     async def start(self) -> None:
         try:
+            old = self._record.founded
+            if old:
+                await self._ports_free()
+            first_blocks = self._record.first_blocks if old else REGTEST.bitcoin.start_height - 10
+            self._note(founded=old, clean=False)
             await self.btcd.start()
             # segwit is active only after some 432 blocks; the profile does not count these
-            await self.btcd.call("generate", REGTEST.bitcoin.start_height - 10)
+            await self._replay()
+            await self._generate(first_blocks)
             extra = dict(self.options.extra)
             for name in NAMES:
                 self.nodes[name] = LndNode(
-                    self._programs["lnd"], self._directory / name, self.btcd,
+                    self._programs["lnd"], self._directory / name, self.btcd, ports=self._record.ports[name],
                     password=name in self.options.encrypted, extra=extra.get(name, ()),
                 )  # fmt: skip
             await asyncio.gather(*(node.start() for node in self.nodes.values()))
-            await self._fund()
-            await self._open_channels()
+            if old:
+                await self._connect_all()
+            else:
+                await self._fund()
+                await self._open_channels()
+            self._note(founded=True, clean=False)
         except BaseException:
             await self.stop()
             raise
 
+    async def _ports_free(self) -> None:
+        """The gateway's configuration names its LND's port, so they stay over restarts."""
+        for name, ports in self._record.ports.items():
+            for port in ports:
+                end = asyncio.get_running_loop().time() + _PORTS_S
+                while not port_is_free(port):
+                    if asyncio.get_running_loop().time() > end:
+                        raise DaemonFailed(f"another process listens on {port}, the port of this {name}")
+                    await asyncio.sleep(0.1)
+
     async def stop(self) -> None:
+        in_order = self.btcd.running and all(node.running for node in self.nodes.values())
         await asyncio.gather(*(node.stop() for node in self.nodes.values()))
         await self.btcd.stop()
+        if in_order and self._record.founded:
+            self._note(founded=True, clean=True)
+
+    def _note(self, *, founded: bool, clean: bool) -> None:
+        self._record = record.note(self._directory, self._record, founded=founded, clean=clean)
 
     # -- chain ----------------------------------------------------------------------------------
 
@@ -80,7 +114,7 @@ class BitcoinRegtest:
         """In small batches: LND follows block by block."""
         while blocks > 0:
             count = min(blocks, _AT_ONCE)
-            await self.btcd.call("generate", count)
+            await self._generate(count)
             blocks -= count
             await asyncio.sleep(_PAUSE_S)
 
@@ -89,7 +123,20 @@ class BitcoinRegtest:
         height = await self.height()
         first = await self.btcd.call("getblockhash", height - depth + 1)
         await self.btcd.call("invalidateblock", first)
-        await self.btcd.call("generate", depth + 1)
+        await self._generate(depth + 1)
+
+    async def _generate(self, count: int) -> None:
+        hashes = await self.btcd.call("generate", count)
+        first = (await self.btcd.call("getblock", hashes[0], 1))["height"]
+        self._archive.add(first, await self.btcd.call_each("getblock", [(one, 0) for one in hashes]))
+
+    async def _replay(self) -> None:
+        blocks = self._archive.blocks()
+        for start in range(0, len(blocks), _AT_ONCE):
+            rows = [(block,) for block in blocks[start : start + _AT_ONCE]]
+            for refusal in await self.btcd.call_each("submitblock", rows):
+                if refusal is not None:
+                    raise DaemonFailed(f"btcd does not take a block of its own back: {refusal}")
 
     # -- set-up ---------------------------------------------------------------------------------
 
@@ -110,14 +157,29 @@ class BitcoinRegtest:
         pb = stubs.lightning_pb2
         for first, second, sat in self.options.channels:
             node, other = self.nodes[first], self.nodes[second]
-            address = pb.LightningAddress(pubkey=other.pubkey, host=f"127.0.0.1:{other.p2p_port}")
-            await self.until(partial(_connect, node, address), f"{first} to connect to {second}")
+            await self._connect(first, second)
             request = pb.OpenChannelRequest(
                 node_pubkey=bytes.fromhex(other.pubkey), local_funding_amount=sat, push_sat=sat // 2
             )
             await self.until(partial(_open, node, request), f"{first} to open to {second}")
             await self.mine(1)  # a second channel of one pair needs the first one's change
         await self.mine(6)
+        await self._all_ready()
+
+    async def _connect_all(self) -> None:
+        for node in self.nodes.values():
+            await self.until(partial(_synced, node), f"{node.name} to be synced")
+        for first, second, _ in self.options.channels:
+            await self._connect(first, second)
+        await self._all_ready()
+
+    async def _connect(self, first: str, second: str) -> None:
+        node, other = self.nodes[first], self.nodes[second]
+        host = f"127.0.0.1:{other.p2p_port}"
+        address = stubs.lightning_pb2.LightningAddress(pubkey=other.pubkey, host=host)
+        await self.until(partial(_connect, node, address), f"{first} to connect to {second}")
+
+    async def _all_ready(self) -> None:
         for node in self.nodes.values():
             await self.until(partial(self.ready, node), f"{node.name} to know every channel")
 
