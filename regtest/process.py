@@ -18,11 +18,13 @@ from typing import Any, Protocol
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from gateway.errors import Rejection
 from gateway.profile import REGTEST
 from gateway.units import Ms
-from regtest.supervisor import FILE
+from regtest.supervisor import FILE, TOO_FAR
 
 
 class Cardano(Protocol):
@@ -38,7 +40,9 @@ class Cardano(Protocol):
 
 
 class Bitcoin(Protocol):
-    """What the supervisor needs of a Bitcoin Lightning backend."""
+    """What the supervisor needs of a Bitcoin Lightning backend. `most_blocks`: what one move may bring, None: any."""
+
+    most_blocks: int | None
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -79,6 +83,14 @@ class Network:
         async with self._moving:
             await self.cardano.advance(span_ms)
             await self._bitcoin_follows(span_ms)
+
+    def refusal(self, span_ms: int) -> Rejection | None:
+        """Asked before anything moves: never one chain alone."""
+        most = self.bitcoin.most_blocks
+        if most is None or REGTEST.blocks_in(Ms(self._owed_ms + span_ms)) <= most:
+            return None
+        allowed = f"at most {most * REGTEST.bitcoin.block_ms}"
+        return TOO_FAR(field="span_ms", got=span_ms, allowed=allowed)
 
     async def _bitcoin_follows(self, span_ms: int) -> None:
         self._owed_ms += span_ms
@@ -122,7 +134,11 @@ def control_api(network: Network) -> FastAPI:
         return await network.status()
 
     @app.post("/time")
-    async def move(request: Move) -> dict[str, Any]:
+    async def move(request: Move) -> Any:
+        refusal = network.refusal(request.span_ms)
+        if refusal is not None:
+            named = {"field": refusal.field, "got": refusal.got, "allowed": refusal.allowed}
+            return JSONResponse({"code": refusal.code, **named}, 409)
         await network.move(request.span_ms)
         return await network.status()
 

@@ -36,6 +36,11 @@ UNKNOWN_BACKEND = define(
     "regtest.unknown_backend", Fault.LOCAL, Action.REFUSE,
     "there is no such Bitcoin Lightning backend", "Use embedded or lnd.",
 )  # fmt: skip
+TOO_FAR = define(
+    "regtest.time.too_far", Fault.LOCAL, Action.REFUSE,
+    "a real Bitcoin network cannot mine the blocks of so long a time",
+    "Move in smaller steps, or use the embedded network.", 409,
+)  # fmt: skip
 CONTROL_FAILED = define(
     "regtest.control_failed", Fault.ENVIRONMENT, Action.REFUSE,
     "the network did not do what was asked", "See regtest.log in its directory, or start it anew.", 502,
@@ -209,6 +214,9 @@ def _control(
         answer = httpx.request(method, found["control"] + path, json=body, timeout=120, trust_env=False)
     except httpx.HTTPError as error:
         raise Refused(CONTROL_FAILED(detail=str(error))) from error
+    if answer.status_code == 409:
+        problem = answer.json()
+        raise Refused(TOO_FAR(field=problem["field"], got=problem["got"], allowed=problem["allowed"]))
     if answer.status_code != 200:
         raise Refused(CONTROL_FAILED(field=path, got=answer.status_code, detail=answer.text[:300]))
     content: dict[str, Any] = answer.json()

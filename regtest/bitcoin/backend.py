@@ -14,6 +14,8 @@ class RealBitcoin:
     """Implements regtest.process.Bitcoin. `version`: one of regtest.bitcoin.build.VERSIONS; empty: that of the
     network in `directory`, else the newest. What happened survives `stop`, and a kill, in the directory."""
 
+    most_blocks: int | None = 2016  # LND follows some hundred blocks a second
+
     def __init__(self, directory: Path, version: str = "") -> None:
         if not version:
             found = record.load(directory)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
+
+from fastapi.testclient import TestClient
 
 from regtest import supervisor
+from regtest.process import Bitcoin, Cardano, Network, control_api
 from tests.support.provoke import provokes
 
 
@@ -37,6 +41,21 @@ def another_backend(directory: Path) -> Any:
 def a_directory_that_is_a_file(directory: Path) -> Any:
     (directory / "cardano").write_text("not a directory")
     return supervisor.up(directory)
+
+
+@provokes("regtest.time.too_far")
+def a_day_on_a_network_of_real_blocks(directory: Path) -> Any:
+    """Refused before either chain moves."""
+    network = Network(cast(Cardano, Still()), cast(Bitcoin, Still()), "lnd")
+    answer = TestClient(control_api(network)).post("/time", json={"span_ms": 86_400_000})
+    with patch.object(supervisor.httpx, "request", lambda *_, **__: answer):
+        return supervisor.move_time(_running(directory), 86_400_000)
+
+
+class Still:
+    """Neither chain may be touched: it has nothing to touch."""
+
+    most_blocks = 2016
 
 
 @provokes("regtest.control_failed")

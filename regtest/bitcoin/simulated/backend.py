@@ -31,6 +31,8 @@ class SimulationOptions:
 class SimulatedBitcoin:
     """Implements regtest.process.Bitcoin. What happened survives `stop`, and a kill, in DIRECTORY/network.sqlite."""
 
+    most_blocks: int | None = None
+
     def __init__(self, directory: Path, options: SimulationOptions | None = None) -> None:
         self._directory = directory.resolve()  # paths in `describe` hold anywhere
         self._options = options or SimulationOptions()
