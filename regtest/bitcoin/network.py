@@ -76,7 +76,7 @@ class BitcoinRegtest:
                 )  # fmt: skip
             await asyncio.gather(*(node.start() for node in self.nodes.values()))
             if old:
-                await self._connect_all()
+                await self.connect_all()
             else:
                 await self._fund()
                 await self._open_channels()
@@ -166,7 +166,8 @@ class BitcoinRegtest:
         await self.mine(6)
         await self._all_ready()
 
-    async def _connect_all(self) -> None:
+    async def connect_all(self) -> None:
+        """As at a start: LND itself would wait longer with each try."""
         for node in self.nodes.values():
             await self.until(partial(_synced, node), f"{node.name} to be synced")
         for first, second, _ in self.options.channels:

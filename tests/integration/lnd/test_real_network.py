@@ -17,7 +17,7 @@ from regtest import supervisor
 from regtest.bitcoin.backend import RealBitcoin
 from regtest.bitcoin.client import LndClient
 from regtest.bitcoin.daemons import DaemonFailed, LndNode
-from regtest.bitcoin.network import NAMES, BitcoinRegtest
+from regtest.bitcoin.network import NAMES
 
 pytestmark = pytest.mark.daemons
 MSAT = 5_000_000
@@ -100,16 +100,6 @@ async def _alone(node: LndNode) -> bool:
     return len(channels.channels) == 0
 
 
-async def _again(network: BitcoinRegtest, node: LndNode) -> None:
-    await node.start()
-    for one in network.nodes.values():
-
-        async def ready(one: LndNode = one) -> bool:
-            return await network.ready(one)
-
-        await network.until(ready, f"{one.name} to have its channels back")
-
-
 async def test_one_lnd_may_end_or_die_and_come_back(tmp_path: Path) -> None:
     """With the other version; the network goes on with it when none is named, and not with another one."""
     backend = RealBitcoin(tmp_path, "0.20")
@@ -125,7 +115,8 @@ async def test_one_lnd_may_end_or_die_and_come_back(tmp_path: Path) -> None:
             low = await backend.height()
             await backend.mine(3, 6_000)
             assert backend.describe()["height"] == low + 3
-            await _again(network, hub)
+            await hub.start()
+            await network.connect_all()
             await asyncio.gather(*(_forget(node) for node in network.nodes.values()))
             assert await _paid(nodes, "gateway", "alice") == "SUCCEEDED"
         await network.reorganise(2)
