@@ -183,18 +183,22 @@ class Lnd:
         return result
 
     async def track(self, hashlock: Hashlock) -> p.PaymentResult:
-        """LND's record now. No record is proof of "never sent" only once the sender has been dead for a while."""
+        """LND's record now. None, or the failure of an earlier attempt, is proof only once the sender has been
+        dead for a while: LND keeps the old record until a new attempt has begun."""
         try:
             found = await self._record(hashlock)
         except grpc.aio.AioRpcError as error:
             return p.PaymentUnknown(f"{error.code().name}: {(error.details() or '')[:200]}")
-        if found is not None:
+        if found is not None and not isinstance(found, p.PaymentFailed):
             return found
+        known = "no record yet" if found is None else "a failed attempt"
         if hashlock in self._sending:  # the request may still be on its way
-            return p.PaymentUnknown("LND has no record yet; it is being sent")
+            return p.PaymentUnknown(f"LND has {known}; it is being sent")
         since = self._monotonic() - self._send_ended.get(hashlock, self._born)
         if since < self._options.never_sent_after_s:
-            return p.PaymentUnknown(f"LND has no record yet; the sender ended {since:.0f} s ago")
+            return p.PaymentUnknown(f"LND has {known}; the sender ended {since:.0f} s ago")
+        if found is not None:
+            return found
         return p.PaymentFailed("never_sent", f"LND has no record, {since:.0f} s after the sender ended")
 
     async def _record(self, hashlock: Hashlock) -> p.PaymentResult | None:

@@ -63,10 +63,11 @@ def _altered(**fields: object) -> Any:
 async def test_a_status_that_we_cannot_read_as_final_is_unknown(
     simulated: SimulatedLab, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object]
 ) -> None:
-    lnd = simulated.adapter()
+    lnd = simulated.adapter(never_sent_after_s=0.0)
     invoice = await simulated.client().add_invoice(AMOUNT)
     await simulated.break_route()
     assert isinstance(await lnd.pay(request(invoice)), p.PaymentFailed)
+    assert isinstance(await lnd.track(hashlock_of(invoice)), p.PaymentFailed)
     monkeypatch.setattr(messages, "payment", _altered(**fields))
     assert isinstance(await lnd.track(hashlock_of(invoice)), p.PaymentUnknown)
 
@@ -84,17 +85,22 @@ async def test_failed_with_an_attempt_alive_is_unknown(
     await simulated.until(lambda: alice.lookup_invoice(raw), lambda state: state == "ACCEPTED")
     with monkeypatch.context() as patch:
         patch.setattr(messages, "payment", _altered(status=pb.Payment.FAILED, failure_reason=1))
-        assert isinstance(await lnd.track(preimage.hashlock), p.PaymentUnknown)
+        other = simulated.adapter(
+            never_sent_after_s=0.0
+        )  # it sends nothing itself: the attempt alone decides
+        assert isinstance(await other.track(preimage.hashlock), p.PaymentUnknown)
     await alice.settle(preimage.raw)
     assert isinstance(await within(paying, simulated), p.PaymentSettled)
 
 
 @pytest.mark.threat("X5")
 @pytest.mark.kind("IT")
-async def test_a_request_on_its_way_is_never_taken_for_never_sent(
-    simulated: SimulatedLab, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tried_before", [False, True])
+async def test_a_request_on_its_way_is_never_taken_for_failed(
+    simulated: SimulatedLab, monkeypatch: pytest.MonkeyPatch, tried_before: bool
 ) -> None:
-    """LND takes its time before it writes; our own look-up in the meantime finds no record."""
+    """LND takes its time before it writes; our own look-up in the meantime finds no record, or that of an earlier
+    attempt that failed."""
     gate, arrived = asyncio.Event(), asyncio.Event()
     real = Router.SendPaymentV2
 
@@ -108,6 +114,14 @@ async def test_a_request_on_its_way_is_never_taken_for_never_sent(
     await simulated.restart("gateway")  # handlers are looked up when a server starts
     lnd = simulated.adapter(never_sent_after_s=0.0)
     invoice = await simulated.client().add_invoice(AMOUNT)
+    if tried_before:
+        gate.set()
+        await simulated.break_route()
+        assert isinstance(await lnd.pay(request(invoice, timeout_s=1)), p.PaymentFailed)
+        assert isinstance(await lnd.track(hashlock_of(invoice)), p.PaymentFailed)
+        await simulated.mend_route()
+        gate.clear()
+        arrived.clear()
     paying = asyncio.create_task(lnd.pay(request(invoice)))
     await asyncio.wait_for(arrived.wait(), 10)
     assert isinstance(await lnd.track(hashlock_of(invoice)), p.PaymentUnknown)

@@ -52,7 +52,7 @@ async def test_an_invoice_is_paid_once_however_often_it_is_sent(lab: Lab) -> Non
 
 
 async def test_no_route_is_a_proven_failure_and_the_invoice_can_be_paid_later(lab: Lab) -> None:
-    lnd = lab.adapter()
+    lnd = lab.adapter(never_sent_after_s=0.0)
     invoice = await lab.client().add_invoice(AMOUNT)
     await lab.break_route()
     result = await lnd.pay(request(invoice, timeout_s=5))
@@ -125,7 +125,7 @@ async def test_a_payment_in_two_parts_settles_as_one(lab: Lab) -> None:
 @pytest.mark.parametrize("kind", ["restart", "cut"])
 async def test_a_payment_in_flight_survives(lab: Lab, kind: str, end: str) -> None:
     """Unknown while in flight, whatever happens to the connection; final once the payee decided."""
-    lnd, alice = lab.adapter(), lab.client()
+    lnd, alice = lab.adapter(never_sent_after_s=0.0), lab.client()
     preimage = secret(f"{kind}/{end}")
     invoice = await alice.add_hold_invoice(preimage.hashlock.raw, AMOUNT)
     paying = asyncio.create_task(lnd.pay(request(invoice)))
