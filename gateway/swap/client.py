@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -222,8 +223,8 @@ class SwapClient:
     async def _perform(self, key: Key, effect: Any) -> None:
         match effect:
             case f.OfferCheque(channel, reference, hashlock, amount, timeout):
-                answer = await self._legs.offer_cheque(channel, reference, hashlock, amount, timeout)
-                await self.runner.feed(key, answer)
+                offer = partial(self._legs.offer_cheque, channel, reference, hashlock, amount, timeout)
+                await self.runner.ask(key, payer.ChequeIntended, offer)
             case f.FulfilCheque(channel, index, preimage):
                 await self._legs.fulfil_cheque(channel, index, preimage)
             case f.CancelCheque(channel, index, code):

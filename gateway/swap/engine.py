@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, assert_never
 
 import structlog
@@ -380,8 +381,8 @@ class SwapEngine:
             case f.MakeInvoice(invoice):
                 await self._make_invoice(key, invoice)
             case f.OfferCheque(channel, reference, hashlock, amount, timeout):
-                answer = await self._legs.offer_cheque(channel, reference, hashlock, amount, timeout)
-                await self.runner.feed(key, answer)
+                offer = partial(self._legs.offer_cheque, channel, reference, hashlock, amount, timeout)
+                await self.runner.ask(key, s.OutgoingIntended, offer)
             case f.FulfilCheque(channel, index, preimage):
                 await self._legs.fulfil_cheque(channel, index, preimage)
             case f.CancelCheque(channel, index, code):

@@ -7,10 +7,10 @@ through the outbox; effects without events (look-ups, repeats) are performed at 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -68,7 +68,8 @@ class Runner:
         self._machines = {machine.kind: machine for machine in machines}
         self._perform = perform
         self._on_change = on_change
-        self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._asking: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self.live: dict[Key, Any] = {}
 
     @property
@@ -97,7 +98,7 @@ class Runner:
         """One input to one machine; returns the state after it. Raises only store and adapter refusals."""
         machine = self._machines[key.kind]
         context = await machine.context(key)
-        async with self._locks[key]:
+        async with self._locks.setdefault(key, asyncio.Lock()):
             outcome: Any = None
             async with self._store.transaction(f"{key.kind}.{type(given).__name__}") as tx:
                 state, version = await tx.load(key.kind, key.entity_id)
@@ -115,6 +116,13 @@ class Runner:
             for effect in outcome.effects:
                 await self._perform(key, effect)
         return state
+
+    async def ask(self, key: Key, waiting: type, question: Callable[[], Awaitable[Any]]) -> None:
+        """Asks and feeds the answer, one at a time, and only while the swap is `waiting` for it. An answer may prove
+        "nothing was signed": no other delivery of the same effect may then sign after all."""
+        async with self._asking.setdefault(key, asyncio.Lock()):
+            if isinstance(self.live.get(key), waiting):
+                await self.feed(key, await question())
 
     async def _commit(
         self, tx: Transaction, machine: Machine, key: Key, state: Any, version: int, outcome: Any
@@ -141,7 +149,7 @@ class Runner:
     async def deliver(self, item: OutboxItem) -> None:
         """One committed effect, from the dispatcher; at least once."""
         key = Key.parse(item.kind, item.entity_id)
-        async with self._locks[key]:
+        async with self._locks.setdefault(key, asyncio.Lock()):
             pass  # the commit that filed it tells memory before it lets go: perform on nothing older
         await self._perform(key, item.effect)
 

@@ -182,7 +182,9 @@ def settling(state: s.Closing | s.OnChain | s.Ended, given: i.Input, context: i.
             return _close_again(state)
         case i.OutputGone():
             return Wait("what was sent is sent again until it is in a block")
-        case i.OfferCheque():
+        case i.OfferCheque(reference):
+            if any(one.reference == reference for one in state.books.issued):
+                return Wait("this cheque was issued before")  # "not signed" would be a false proof
             return Reject(errors.CHANNEL_FROZEN(detail="the channel closes"))
         case i.PeerSaid():
             return Reject(errors.PEER_MESSAGE(field="message", got=type(given.message).__name__))

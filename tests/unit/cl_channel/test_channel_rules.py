@@ -15,6 +15,7 @@ from gateway.cl.channel import state as s
 from gateway.cl.channel.ledger import Sides, balance
 from gateway.cl.data import types as t
 from gateway.cl.data.codec import EMPTY_COMMITMENT, cheque_message
+from gateway.outcome import Reject
 from gateway.profile import REGTEST
 from gateway.units import Lovelace, Ms, PosixMs
 from tests.support.channel_pair import (
@@ -227,6 +228,23 @@ def test_timeouts_too_near_or_too_far_are_given_back_at_once(life: int, kept: bo
     b.feed(i.PeerSaid(add_of(0, 1, 100, START + Ms(life))))
     assert isinstance(b.books.held[0].status, s.Unanswered if kept else s.Cancelled)
     assert b.told(f.NoticeLocked) == ([1] if kept else [])
+
+
+@pytest.mark.threat("X8")
+def test_a_cheque_that_was_signed_is_never_called_unsigned_whatever_the_channel_does() -> None:
+    """The answer to its offer was lost; asked again, "nothing was signed" would release the other leg."""
+    a = Pair.open().ends[0]
+    given = i.OfferCheque(b"ref 1", lock(1), Lovelace(100), a.now + LIFE)
+    a.feed(given)
+    for turn in (
+        i.CloseAsked(False, "drain"),
+        i.CloseAsked(True, "close"),
+        i.OutputSeen(closed_by(0, t.Snapshot()), 1),
+    ):
+        a.feed(turn)
+        assert not isinstance(a.feed(given), Reject), type(a.state)
+        assert [one.reference for one in a.books.issued] == [b"ref 1"]
+        assert isinstance(a.feed(replace(given, reference=b"ref 2")), Reject)
 
 
 @pytest.mark.threat("P5")
