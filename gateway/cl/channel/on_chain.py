@@ -12,6 +12,7 @@ from gateway.cl.channel import messages as m
 from gateway.cl.channel import state as s
 from gateway.cl.channel.evolve import deposits
 from gateway.cl.channel.ledger import find_held
+from gateway.cl.data.codec import commit
 from gateway.cl.data.types import Closed, Datum, Opened, Resolved, Snapshot
 from gateway.errors import Rejection
 from gateway.hashlock import Preimage
@@ -147,11 +148,13 @@ def secrets(state: s.WithBooks, preimages: tuple[Preimage, ...]) -> Result:
     """A preimage in a redeemer opens every cheque of ours with its lock (the other leg can be claimed)."""
     events: list[e.Event] = []
     effects: list[f.Effect] = []
-    for one in state.books.issued:
-        for preimage in preimages:
-            if preimage.opens(one.cheque.lock) and isinstance(one.status, (s.Live, s.CancelSeen)):
-                events.append(e.ChequeRevealed(one.cheque.index, preimage))
-                effects.append(f.NoticePreimage(one.cheque.lock, preimage))
+    waiting = [one for one in state.books.issued if isinstance(one.status, (s.Live, s.CancelSeen))]
+    shown = {preimage.hashlock: preimage for preimage in preimages} if waiting else {}
+    for one in waiting:
+        preimage = shown.get(one.cheque.lock)
+        if preimage is not None:
+            events.append(e.ChequeRevealed(one.cheque.index, preimage))
+            effects.append(f.NoticePreimage(one.cheque.lock, preimage))
     return Continue(tuple(events), tuple(effects)) if events else Wait("no new preimage")
 
 
@@ -311,6 +314,8 @@ def _absent(state: s.WithBooks, output: s.Output) -> tuple[tuple[e.Event, f.Effe
     """The partner closed, at depth, and its list lacks the cheque: it can never be presented again."""
     if not isinstance(output.datum.stage, Closed) or output.datum.keys[0] != state.agreement.remote_key:
         return ()
+    if commit(output.first) != output.datum.stage.entries:
+        return ()  # its list is not known to us: that proves nothing
     listed = {entry.index for entry in output.first}
     squash = output.datum.stage.closer_squash
     found: list[tuple[e.Event, f.Effect]] = []

@@ -12,7 +12,7 @@ from typing import TypeVar, assert_never
 
 from gateway.cl.data import types as t
 from gateway.cl.data.errors import RANGE, SHAPE
-from gateway.cl.data.plutus import Constr, Data, deserialise, serialise
+from gateway.cl.data.plutus import MAX_BYTES, Constr, Data, Map, deserialise, serialise
 from gateway.errors import Refused
 from gateway.hashlock import Hashlock, Preimage
 from gateway.units import Lovelace, Ms, PosixMs
@@ -434,3 +434,28 @@ def _step_or_none(data: Data) -> t.Step | None:
         return _step(data)
     except Refused:
         return None
+
+
+def shown_preimages(raw: bytes) -> tuple[Preimage, ...]:
+    """Every 32 bytes in a redeemer that may be a preimage, whatever form the step around them has: what the script
+    reads we must see, or a cheque that was opened would pass for one that never was."""
+    found: dict[bytes, None] = {}
+    try:
+        waiting: list[Data] = [deserialise(raw)]
+    except Refused:
+        found = dict.fromkeys(raw[at : at + 32] for at in range(min(len(raw), MAX_BYTES) - 31))
+        waiting = []
+    while waiting:
+        item = waiting.pop()
+        match item:
+            case bytes() if len(item) == 32:
+                found[item] = None
+            case tuple():
+                waiting.extend(item)
+            case Constr(_, fields):
+                waiting.extend(fields)
+            case Map(pairs):
+                waiting.extend(part for pair in pairs for part in pair)
+            case _:
+                pass
+    return tuple(Preimage(one) for one in found)

@@ -14,7 +14,7 @@ from gateway.cl.chain.view import ChannelCreated, ChannelSpent, Located
 from gateway.cl.channel.state import Output
 from gateway.cl.data import books
 from gateway.cl.data import types as t
-from gateway.cl.data.codec import commit, decode_steps
+from gateway.cl.data.codec import commit, decode_steps, shown_preimages
 from gateway.cl.l1.parse import ChannelOutput, parse_output
 from gateway.errors import Refused
 from gateway.hashlock import Preimage
@@ -26,7 +26,7 @@ Entries = tuple[t.Entry, ...]
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """`since` is the height of the block that made `output` or the end; `secrets` all preimages ever shown."""
+    """`since` is the height of the block that made `output` or the end; `secrets` all that may be a preimage."""
 
     output: Output | None = None
     since: int = 0
@@ -69,10 +69,14 @@ def _read(redeemer: bytes) -> tuple[t.Step, ...]:
         return ()
 
 
+_shown = lru_cache(maxsize=64)(shown_preimages)
+
+
 def _burnt(story: Story, spending: ChannelSpent, our_key: t.VerificationKey, height: int) -> Story:
     """As if it ended; a continuing output in the same transaction puts that right."""
     steps = _steps(spending)
-    secrets = dict.fromkeys([*story.secrets, *(s for step in steps for s in _secrets(step))])
+    shown = () if spending.redeemer is None else _shown(spending.redeemer)
+    secrets = dict.fromkeys([*story.secrets, *shown])
     old = story.output
     paid = story.paid_held
     if old is not None:
@@ -113,14 +117,6 @@ def _is_responder(datum: t.Datum, our_key: t.VerificationKey) -> bool:
 def _ours(datum: t.Datum, our_key: t.VerificationKey, lists: tuple[Entries, Entries]) -> Entries:
     """The list of cheques that we received."""
     return lists[0] if datum.keys[0] == our_key else lists[1]
-
-
-def _secrets(step: t.Step) -> tuple[Preimage, ...]:
-    found = [u.secret for u in getattr(step, "unlocks", ())]
-    receipt: t.Receipt | None = getattr(step, "receipt", None)
-    if receipt is not None:
-        found += [shown.secret for shown in receipt.cheques if shown.secret is not None]
-    return tuple(found)
 
 
 def _presented(receipt: t.Receipt) -> Entries:

@@ -230,6 +230,21 @@ def test_timeouts_too_near_or_too_far_are_given_back_at_once(life: int, kept: bo
     assert b.told(f.NoticeLocked) == ([1] if kept else [])
 
 
+@pytest.mark.threat("V19")
+def test_a_close_whose_list_we_cannot_read_proves_no_cheque_absent() -> None:
+    a = Pair.open().ends[0]
+    a.offer(1)
+    close = closed_by(1, t.Snapshot())
+    stage = close.datum.stage
+    assert isinstance(stage, t.Closed)
+    hidden = replace(stage, entries=t.Commitment(b"\x05" * 32, Lovelace(100), Lovelace(0)))
+    a.feed(i.OutputSeen(replace(close, datum=replace(close.datum, stage=hidden)), REGTEST.safe_depth))
+    assert isinstance(a.state, s.OnChain)
+    assert a.told(f.NoticeDead) == []
+    a.feed(i.OutputSeen(close, REGTEST.safe_depth))  # and this one shows that it lists none
+    assert len(a.told(f.NoticeDead)) == 1
+
+
 @pytest.mark.threat("X8")
 def test_a_cheque_that_was_signed_is_never_called_unsigned_whatever_the_channel_does() -> None:
     """The answer to its offer was lost; asked again, "nothing was signed" would release the other leg."""

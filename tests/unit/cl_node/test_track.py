@@ -11,6 +11,7 @@ from nacl.signing import SigningKey
 from gateway.cl.chain.view import ChannelCreated, ChannelSpent, Located, Observation, TxSeen
 from gateway.cl.data import books, codec
 from gateway.cl.data import types as t
+from gateway.cl.data.plutus import Constr, Map, serialise
 from gateway.cl.l1.address import script_address
 from gateway.cl.node import track
 from gateway.cl.ports import Point, Utxo
@@ -125,7 +126,7 @@ def test_a_close_shows_its_list_its_secrets_and_who_was_paid() -> None:
     assert [(e.index, e.paid) for e in output.first] == [(1, False), (2, True), (3, False)]
     assert output.paid_held == (2,)
     assert film.output(OTHER).paid_held == ()
-    assert film.seen_by(OTHER).secrets == (w.secret(2),)
+    assert {w.secret(2)} <= set(film.seen_by(OTHER).secrets)
 
 
 def test_an_unlock_keeps_every_position() -> None:
@@ -133,7 +134,7 @@ def test_an_unlock_keeps_every_position() -> None:
     film.step(t.FreeInClosed(film.output().first, (t.Unlock(2, w.secret(3)),)), OPENER)
     assert [(e.index, e.paid) for e in film.output().first] == [(1, False), (2, True), (3, True)]
     assert film.output().paid_held == (2, 3)
-    assert film.seen_by(OTHER).secrets == (w.secret(2), w.secret(3))
+    assert {w.secret(2), w.secret(3)} <= set(film.seen_by(OTHER).secrets)
 
 
 def test_a_respond_pays_what_it_opens_and_lists_only_what_stays_locked() -> None:
@@ -198,7 +199,8 @@ def test_the_end_pays_what_it_unlocks(unlocking: bool) -> None:
     assert story.paid_held == (2, 3)
     other = film.seen_by(OTHER)
     assert other.ended_by is not None
-    assert (other.paid_held, other.secrets) == ((), (w.secret(2), w.secret(3)))
+    assert other.paid_held == ()
+    assert {w.secret(2), w.secret(3)} <= set(other.secrets)
 
 
 @pytest.mark.threat("W1")
@@ -228,6 +230,24 @@ def test_a_secret_behind_a_crowd_of_strangers_steps_is_found() -> None:
     assert [(e.index, e.paid) for e in film.output().first] == [(1, False), (2, True), (3, True)]
 
 
+@pytest.mark.threat("V19")
+@pytest.mark.kind("MUT")
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_secret_in_a_step_that_we_cannot_read_is_found(broken: bool) -> None:
+    """A script may be laxer than our reader: what it opened a cheque with must not pass for never shown."""
+    film = closed()
+    film.step(t.FreeInClosed(film.output().first, (t.Unlock(2, w.secret(3)),)), OPENER)
+    at = next(
+        n for n, one in reversed(list(enumerate(film.located))) if isinstance(one.observation, ChannelSpent)
+    )
+    spent = film.located[at].observation
+    assert isinstance(spent, ChannelSpent)
+    odd = serialise(((), (Constr(4, ((b"x",), ((9, Map(((w.secret(3).raw, 5),))),), 7)),)))
+    odd = odd + b"\x00" if broken else odd
+    film.located[at] = replace(film.located[at], observation=replace(spent, redeemer=odd))
+    assert w.secret(3) in film.seen_by(OTHER).secrets
+
+
 @pytest.mark.parametrize("redeemer", [None, b"", b"\xff", b"\x9f\x18\x2a\xff"])
 def test_a_redeemer_that_cannot_be_read_hides_lists_but_no_output(redeemer: bytes | None) -> None:
     film = closed()
@@ -249,4 +269,4 @@ def test_an_output_that_we_cannot_read_is_no_end() -> None:
     )
     story = film.seen_by(OTHER)
     assert story.ended_by is None
-    assert story.secrets == (w.secret(2),)
+    assert {w.secret(2)} <= set(story.secrets)
