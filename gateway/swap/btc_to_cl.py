@@ -89,6 +89,12 @@ def _quoted(state: s.Quoted, given: i.Input, context: Context) -> Result:
             return _accepted(state, held, context)
         case i.InvoiceAnswer(InvoiceCancelled()):
             return Continue((e.SwapRefused("swap.invoice.cancelled", "nobody paid the invoice in time"),))
+        case i.InvoiceAnswer(InvoiceSettled()):
+            words = "LND settled the invoice before any cheque was signed for it"
+            return Continue(
+                (e.SwapRefused(errors.HASH_IN_USE.code, words),),
+                (f.Alarm(errors.INCOMING_SETTLED.code, words),),
+            )
         case i.CancelAsked():
             # LND decides: it may have accepted a payment a moment ago, and its answer comes as a look-up
             return Continue((), (f.CancelInvoice(quote.hashlock),))

@@ -260,6 +260,9 @@ class SwapEngine:
         async with self._quoting:
             known = self._open_quote(IN, hashlock, peer)
             if known is None or known.cardano != receive:
+                if await self.runner.latest(hashlock) is not None:
+                    # its preimage may be known to others, and LND makes one invoice for a hash: take a fresh one
+                    return errors.HASH_IN_USE(field="payment_hash", got=hashlock.hex())
                 context = await self._quote_context(peer, channel, hashlock)
                 if isinstance(context, Rejection):
                     return context

@@ -51,8 +51,8 @@ HASH_IN_USE = define(
     "swap.hash.in_use",
     Fault.REMOTE,
     _R,
-    "a swap with this payment hash is not released yet",
-    "Wait until that swap ends (gateway swap show), or ask for an invoice with a new hash.",
+    "this payment hash belongs to another swap, ended or not",
+    "Ask for an invoice with a new hash; a payment may be tried again once its swap has ended (gateway swap show).",
     409,
 )
 AMOUNT_TOO_SMALL = define(
@@ -244,6 +244,13 @@ INCOMING_LOST = define(
     Action.WARN,
     "LND gave the held payment up while its cheque is live",
     "Keep LND running and synced; look at its log for this payment hash.",
+)
+INCOMING_SETTLED = define(
+    "swap.incoming_settled",
+    Fault.ENVIRONMENT,
+    Action.WARN,
+    "LND settled an invoice for which no cheque was signed",
+    "Only the gateway may settle its invoices: see who else uses this LND, and give the payer the money back.",
 )
 PROOF_CONTRADICTED = define(
     "swap.proof_contradicted",

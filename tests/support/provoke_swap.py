@@ -220,7 +220,13 @@ def incoming(given: Any, after: int = 0, height: int = 600, state: s.State | Non
     return btc_to_cl.decide(state or quoted(Direction.BTC_TO_CL), given, context)
 
 
-@provokes("swap.invoice.cancelled", "swap.incoming_lost", "swap.at_risk", "swap.proof_contradicted")
+@provokes(
+    "swap.invoice.cancelled",
+    "swap.incoming_lost",
+    "swap.incoming_settled",
+    "swap.at_risk",
+    "swap.proof_contradicted",
+)
 def what_lnd_does_to_a_held_payment(_: Path) -> Any:
     quote = quoted(Direction.BTC_TO_CL).quote
     hold = s.HoldIn(Msat(10_000_000), BlockHeight(760))
@@ -229,6 +235,7 @@ def what_lnd_does_to_a_held_payment(_: Path) -> Any:
     settled = i.InvoiceAnswer(b.InvoiceSettled(SECRET, Msat(10_000_000)))
     return [
         incoming(gone),
+        incoming(settled),
         incoming(gone, state=live),
         incoming(i.Tick(), height=740, state=live),
         incoming(settled, state=s.IncomingReleasing(quote, hold, "the receiver cancelled")),

@@ -24,7 +24,8 @@ from gateway.profile import REGTEST
 from gateway.store.codec import Codecs
 from gateway.store.store import Store
 from gateway.swap import codecs
-from gateway.swap.engine import OUT, EngineOptions, SwapEngine
+from gateway.swap import inputs as i
+from gateway.swap.engine import IN, OUT, EngineOptions, SwapEngine
 from gateway.swap.ports import ChannelStanding
 from gateway.swap.quote import (
     InvoiceFacts,
@@ -281,6 +282,23 @@ async def test_a_hundred_requests_for_one_invoice_are_one_swap(tmp_path: Path) -
         other = await swaps.quote_in(PEER, CHANNEL, lock(1), Lovelace(5_000_000))
         assert isinstance(other, Rejection)
         assert other.code == "swap.hash.in_use"
+
+
+@pytest.mark.threat("X6")
+@pytest.mark.kind("SM")
+async def test_a_hash_that_was_used_gets_no_second_invoice(tmp_path: Path) -> None:
+    """Its preimage may be known, and a swap that cannot end would hold what it reserves for ever."""
+    asked = Lovelace(5_000_000)
+    async with engine(tmp_path, Lightning(HUGE, HUGE), Legs(HUGE, HUGE, 20), policy()) as swaps:
+        first = await swaps.quote_in(PEER, CHANNEL, lock(1), asked)
+        assert isinstance(first, Quote)
+        assert await swaps.quote_in(PEER, CHANNEL, lock(1), asked) == first
+        key = Key(IN, lock(1), 1)
+        await swaps.runner.feed(key, i.InvoiceAnswer(b.InvoiceCancelled()))
+        assert key not in swaps.runner.live
+        again = await swaps.quote_in(PEER, CHANNEL, lock(1), asked)
+        assert isinstance(again, Rejection)
+        assert again.code == "swap.hash.in_use"
 
 
 @pytest.mark.threat("X9")
