@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.profile import REGTEST
 from regtest.cardano import Devnet, DevnetOptions
 from regtest.process import Bitcoin, Cardano
 
+if TYPE_CHECKING:
+    from regtest.judge.scalus import ScalusJudge
+
 # A move of weeks need not be a million blocks: this many are enough for every depth that the profile asks for.
 MOST_BLOCKS_A_MOVE = 64
+JUDGED, VERDICT = "GATEWAY_JUDGE", "judge.json"  # 1: a second ledger sees every transaction
 
 
 class EmbeddedCardano:
@@ -18,13 +24,19 @@ class EmbeddedCardano:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._devnet = Devnet(DevnetOptions(journal=directory / "chain.journal"))
+        self._verdict = directory / VERDICT
+        self._judge = _judge()
+        self._devnet = Devnet(DevnetOptions(journal=directory / "chain.journal"), self._judge)
 
     async def start(self) -> None:
+        self._verdict.unlink(missing_ok=True)  # an earlier run's
         await self._devnet.start()
 
     async def stop(self) -> None:
         await self._devnet.stop()
+        if self._judge is not None:
+            found = {"judged": self._judge.findings.judged, "problem": self._judge.verdict()}
+            self._verdict.write_text(json.dumps(found) + "\n")
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -47,6 +59,15 @@ class EmbeddedCardano:
 
     async def faucet(self, address: str, lovelace: int) -> str:
         return self._devnet.faucet({address: lovelace}).id.hex()
+
+
+def _judge() -> ScalusJudge | None:
+    """Needs Node.js, so only when asked for: the network itself runs on Python alone."""
+    if os.environ.get(JUDGED) != "1":
+        return None
+    from regtest.judge.scalus import ScalusJudge
+
+    return ScalusJudge()
 
 
 def cardano_backend(directory: Path) -> Cardano:

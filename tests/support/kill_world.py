@@ -33,6 +33,7 @@ from regtest.cardano import Devnet, DevnetOptions
 from regtest.process import Bitcoin
 from regtest.supervisor import free_port
 from tests.support.kill_child import KILLED, PASSWORD
+from tests.support.scalus import new_judge
 
 CHEAP = Cost(1, 8_192)  # argon2id's least: throw-away keys
 FAUCET, CHANNEL, ADDED = 2_000_000_000, 800_000_000, 600_000_000
@@ -219,7 +220,8 @@ class World:
     def __init__(self, directory: Path, bitcoin: Bitcoin, database_url: str) -> None:
         self.directory, self.bitcoin, self.database_url = directory, bitcoin, database_url
         # Behind real time, which LND's invoices go by: the leaps of a test must not make them expire.
-        self.devnet = Devnet(DevnetOptions(start_ms=(int(time.time()) - LEAPS_S) * 1_000))
+        self.judge = new_judge()
+        self.devnet = Devnet(DevnetOptions(start_ms=(int(time.time()) - LEAPS_S) * 1_000), self.judge)
         self.child = GatewayProcess(directory / "gateway")
         self.lnd: dict[str, LndClient] = {}
         self.channel = ChannelId(bytes(20))
@@ -341,3 +343,5 @@ async def world(
         yield made
     finally:
         await made.stop()
+    assert made.judge.verdict() is None, made.judge.verdict()
+    assert made.judge.findings.judged > 0

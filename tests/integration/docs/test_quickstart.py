@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.scalus import judge_networks, require_verdict
+
 ROOT = Path(__file__).resolve().parents[3]
 # set-up of a person's own machine, done here by the test's environment
 SKIPPED = ("make demo", "export PATH", "mkdir -p", "gateway --install-completion")
+KEPT = ("GATEWAY_CACHE", "GATEWAY_JUDGE")
 
 
 def script() -> str:
@@ -24,14 +27,15 @@ def script() -> str:
 
 
 @pytest.mark.devnet
-def test_the_quickstart_runs_as_it_stands(tmp_path: Path) -> None:
+def test_the_quickstart_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     program = programs / "gateway"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gateway.cli "$@"\n')
     program.chmod(0o755)
+    judge_networks(monkeypatch)
     environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")},
+        **{k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_") or k in KEPT},
         "PATH": f"{programs}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "GRPC_VERBOSITY": "ERROR",
@@ -50,6 +54,7 @@ def test_the_quickstart_runs_as_it_stands(tmp_path: Path) -> None:
     assert "status: paid" in done.stdout, tail
     assert "status: SUCCEEDED" in done.stdout, tail
     assert "state: ended" in done.stdout, tail
+    require_verdict(place / "net")
 
 
 def _end_network(place: Path) -> None:

@@ -14,6 +14,7 @@ from regtest import supervisor
 from regtest.demo import ledger, steps, terms
 from regtest.demo.cast import Failed, NodeProcess, eventually
 from regtest.demo.steps import Stage
+from tests.support.scalus import judge_networks, require_verdict
 
 pytestmark = [pytest.mark.daemons, pytest.mark.timeout(400)]
 RESPOND_MS = 90_000
@@ -21,7 +22,7 @@ RESPOND_MS = 90_000
 
 @asynccontextmanager
 async def open_channel(directory: Path) -> AsyncIterator[Stage]:
-    """Real LND, both nodes, a channel of the user's with a long respond period."""
+    """Real LND, both nodes, a channel of the user's with a long respond period. Judged at its end."""
     stage = Stage(directory, "lnd", "")
     try:
         await steps.networks(stage)
@@ -40,6 +41,7 @@ async def open_channel(directory: Path) -> AsyncIterator[Stage]:
         yield stage
     finally:
         await stage.close()
+    require_verdict(directory / "net")
 
 
 async def _is(node: NodeProcess, channel: str, field: str, wanted: str) -> bool:
@@ -60,8 +62,9 @@ async def _quote_code(node: NodeProcess, invoice: str) -> str:
 @pytest.mark.kind("CR")
 @pytest.mark.kind("IT")
 async def test_a_gateway_that_was_killed_responds_late_in_the_window_and_gets_everything(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    judge_networks(monkeypatch)
     async with open_channel(tmp_path) as stage:
         await steps.pay_bitcoin(stage)  # what a respond must save: the newest squash
         invoice, preimage = await steps.hold(stage, terms.PENDING_MSAT)  # and a cheque still locked
