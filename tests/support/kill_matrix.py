@@ -1,45 +1,36 @@
 """The kill matrix: every write of a swap, recorded by a dry run, times what the other leg does meanwhile.
 
-The oracle reads only balances: of both Lightning nodes by their own RPC, of the channel by the user's books.
+Who dies is the gateway, the user's node or both.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
 import json
 import os
-import secrets
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gateway.hashlock import Hashlock
-from gateway.swap import payee, payer
-from gateway.swap.runner import Key
-from gateway.units import Lovelace
-from regtest.bitcoin.client import PayResult
-from tests.support.kill_world import Money, Stuck, World, until
+from tests.support.kill_process import NodeProcess, Stuck, until
+from tests.support.kill_swaps import MADE, Direction, Ending, Swap
+from tests.support.kill_world import Money, World
 
-Direction = Literal["cl_to_btc", "btc_to_cl"]
-Ending = Literal["settled", "failed"]
-Meanwhile = Literal["settled", "failed", "open"]  # the other leg while the gateway is down
+Meanwhile = Literal["settled", "failed", "open"]  # the other leg while a node is down
+Victim = Literal["gateway", "user", "both"]  # both: at the gateway's writes
+ENDINGS: tuple[Ending, ...] = ("settled", "failed")
 
 FILE = Path("build/kill.json")
-PAY_MSAT, RECEIVE = 2_000_000, 400_000
-ROUTING_BUDGET_MSAT = 1_000 + PAY_MSAT // 200
+NAMED = ("backend", "database", "direction", "victim")
 PATIENCE_S = 15.0
 QUIET_S = 0.4
 STILL_S = 2.5  # a swap whose other leg waits for us has nothing more to write by then
 # written by the clock, in no place of their own: killed at once a swap
-POLLED = ("chain.block", "outbox.failed", "channel.Tick", "swap.out.Tick", "swap.in.Tick")
-
-
-def _up(numerator: int, denominator: int) -> int:
-    return -(-numerator // denominator)
+POLLED = (
+    "chain.block", "outbox.failed", "channel.Tick", "swap.out.Tick", "swap.in.Tick", "payment.Tick", "receipt.Tick",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +73,7 @@ class Record:
     backend: str
     database: str
     direction: str
+    victim: str
     writes: int = 0
     kills: int = 0
     unreached: list[str] = field(default_factory=list)
@@ -97,7 +89,7 @@ class Record:
         details = {f"{name}_at": getattr(self, name) for name in numbers if getattr(self, name)}
         return {
             "backend": self.backend, "database": self.database, "direction": self.direction,
-            "writes": self.writes, "kills": self.kills, **numbers, "outcomes": self.outcomes,
+            "victim": self.victim, "writes": self.writes, "kills": self.kills, **numbers, "outcomes": self.outcomes,
             "unreached": self.unreached, "seconds": round(self.seconds, 1), **details,
         }  # fmt: skip
 
@@ -114,183 +106,30 @@ class Record:
         with FILE.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             rows = json.loads(FILE.read_text()) if FILE.exists() else []
-            mine = (self.backend, self.database, self.direction)
-            rows = [r for r in rows if (r["backend"], r["database"], r["direction"]) != mine]
-            FILE.write_text(json.dumps([*rows, self.row()], indent=1) + "\n")
-
-
-class Swap:
-    """One swap with a gateway that may die: the user's side and the other leg, driven to their ends."""
-
-    def __init__(self, world: World, ending: Ending) -> None:
-        self.world, self.ending = world, ending
-        self.key: Key | None = None
-        self.acted = False
-
-    @property
-    def hash(self) -> str:
-        assert self.key is not None
-        return self.key.hashlock.hex()
-
-    async def begin(self) -> None:
-        raise AssertionError("each direction has its own")
-
-    async def ready(self) -> bool:
-        """The other leg may act."""
-        raise AssertionError("each direction has its own")
-
-    async def act(self) -> None:
-        raise AssertionError("each direction has its own")
-
-    async def nudge(self) -> None:
-        """What the user does by and by."""
-
-    async def over(self) -> bool:
-        raise AssertionError("each direction has its own")
-
-    def judge(self, moved: Money) -> Iterable[tuple[str, str]]:
-        raise AssertionError("each direction has its own")
-
-    async def settled(self) -> bool:
-        """Both ends of the swap and nothing pending between them."""
-        if not await self.over():
-            return False
-        balance = self.world.balance()
-        if balance.offered.value or balance.held.value or balance.at_risk.value:
-            return False
-        view = await self.world.look(self.hash)
-        final = view is not None and view["state"] in ("", "Quoted", "Done", "Released", "Refused")
-        return final and view is not None and view["balance"] == [balance.remote.value, balance.local.value]
-
-
-class Out(Swap):
-    """cl_to_btc: the other leg is alice's hold invoice."""
-
-    async def begin(self) -> None:
-        self._preimage = secrets.token_bytes(32)
-        alice = self.world.lnd["alice"]
-        digest = hashlib.sha256(self._preimage).digest()
-        invoice = await alice.add_hold_invoice(digest, PAY_MSAT, "kill")
-        self.key = await self.world.user.client.pay(invoice, None, self.world.channel)
-
-    async def _invoice(self) -> str:
-        return await self.world.lnd["alice"].lookup_invoice(bytes.fromhex(self.hash))
-
-    async def ready(self) -> bool:
-        return await self._invoice() == "ACCEPTED"
-
-    async def act(self) -> None:
-        self.acted = True
-        if self.ending == "settled":
-            await self.world.lnd["alice"].settle(self._preimage)
-        else:
-            await self.world.lnd["alice"].cancel(bytes.fromhex(self.hash))
-
-    async def over(self) -> bool:
-        assert self.key is not None
-        state = await self.world.user.client.runner.state_of(self.key)
-        return isinstance(state, (payer.Paid, payer.Failed, payer.Refused)) and not await self.ready()
-
-    def judge(self, moved: Money) -> Iterable[tuple[str, str]]:
-        settled = self.acted and self.ending == "settled"
-        if moved.alice_msat > PAY_MSAT:
-            yield "double_paid", f"alice got {moved.alice_msat} msat"
-        if moved.alice_msat != (PAY_MSAT if settled else 0):
-            yield "lost", f"alice moved by {moved.alice_msat} msat"
-        if not settled and moved != Money(0, 0, 0, 0):
-            yield "lost", f"nothing was paid, yet {moved}"
-        if settled:
-            price = Money(moved.gateway_msat, PAY_MSAT, -self._price(), self._price())
-            if not -PAY_MSAT - ROUTING_BUDGET_MSAT <= moved.gateway_msat <= -PAY_MSAT:
-                yield "double_paid", f"the gateway's LND paid {-moved.gateway_msat} msat"
-            if moved != price:
-                yield "lost", f"paid, yet {moved}"
-
-    @staticmethod
-    def _price() -> int:
-        """By the published terms: amount and budget at 13 lovelace for 100 msat, 1000 lovelace and 0.5%."""
-        converted = _up((PAY_MSAT + ROUTING_BUDGET_MSAT) * 13, 100)
-        return converted + 1_000 + _up(converted * 5_000, 1_000_000)
-
-
-class In(Swap):
-    """btc_to_cl: the other leg is the user's answer to the gateway's cheque, which a gate holds back."""
-
-    async def begin(self) -> None:
-        self._paying: asyncio.Task[PayResult] | None = None
-        self._invoice = ""
-        self.world.legs.close()
-        self.key = await self.world.user.client.receive(Lovelace(RECEIVE), self.world.channel)
-
-    async def _state(self) -> Any:
-        assert self.key is not None
-        return await self.world.user.client.runner.state_of(self.key)
-
-    async def nudge(self) -> None:
-        """Alice pays as soon as there is an invoice; a user who fails it has cancelled the receipt by then."""
-        state = await self._state()
-        if self._paying is not None or not isinstance(state, payee.InvoiceReady):
-            return
-        self._invoice = state.invoice
-        if self.ending == "failed":
-            await self.world.user.client.cancel(Hashlock(bytes.fromhex(self.hash)))
-        alice = self.world.lnd["alice"]
-        self._paying = asyncio.create_task(alice.pay(self._invoice, 1_000_000, timeout_s=30))
-
-    async def ready(self) -> bool:
-        return self.world.legs.waiting.is_set()
-
-    async def act(self) -> None:
-        self.acted = True
-        self.world.legs.open.set()
-
-    async def over(self) -> bool:
-        state = await self._state()
-        ended = isinstance(state, (payee.Received, payee.Refused))
-        return ended and (self._paying is None or self._paying.done())
-
-    def judge(self, moved: Money) -> Iterable[tuple[str, str]]:
-        result = self._paying.result() if self._paying is not None else PayResult("NONE")
-        settled = self.acted and self.ending == "settled"
-        if result.settled != settled:
-            yield "lost", f"alice's payment is {result.status} {result.reason}, the user's part: {settled}"
-        if moved.user > RECEIVE:
-            yield "double_paid", f"the user got {moved.user} lovelace"
-        want = Money(self._price(), -self._price() - result.fee_msat, RECEIVE, -RECEIVE)
-        if settled and moved != want:
-            yield "lost", f"received, yet {moved} and not {want}"
-        if not settled and moved != Money(0, 0, 0, 0):
-            yield "lost", f"nothing was received, yet {moved}"
-
-    @staticmethod
-    def _price() -> int:
-        """The same terms backwards, in whole satoshis."""
-        with_fees = RECEIVE + 1_000 + _up(RECEIVE * 5_000, 1_000_000)
-        return _up(_up(with_fees * 100, 13), 1_000) * 1_000
-
-
-MADE: dict[Direction, type[Swap]] = {"cl_to_btc": Out, "btc_to_cl": In}
+            mine = self.row()
+            rows = [r for r in rows if any(r.get(name) != mine[name] for name in NAMED)]
+            FILE.write_text(json.dumps([*rows, mine], indent=1) + "\n")
 
 
 async def quiet(world: World) -> None:
     """Nothing of an earlier swap is under way any more, and both nodes have seen the last blocks."""
 
     async def calm() -> bool:
-        view = await world.look()
-        if view is None:
+        ours, theirs = await world.look_user(), await world.look()
+        if ours is None or theirs is None:
             await world.restart()
             return False
-        if view["undone"] or not await world.connected():
+        if theirs["undone"] or ours["undone"] or not await world.connected():
             return False
-        return min(view["now_ms"], world.user.clock.now().value) > world.devnet.now_ms() - 5_000
+        return bool(min(theirs["now_ms"], ours["now_ms"]) > world.devnet.now_ms() - 5_000)
 
-    await until("the gateway to be quiet", calm)
+    await until("both nodes to be quiet", calm)
 
 
-async def dry_run(world: World, direction: Direction, ending: Ending) -> list[str]:
-    """Every point that the gateway passes in one undisturbed swap."""
+async def dry_run(world: World, direction: Direction, ending: Ending, node: NodeProcess) -> list[str]:
+    """Every point that `node` passes in one undisturbed swap."""
     await quiet(world)
-    await world.child.ask("order", record=True)
+    await node.ask("order", record=True)
     swap = MADE[direction](world, ending)
     before = await world.money()
     await swap.begin()
@@ -301,65 +140,105 @@ async def dry_run(world: World, direction: Direction, ending: Ending) -> list[st
 
     await until("the other leg to be live", ready)
     await asyncio.sleep(QUIET_S)
-    await world.child.ask("mark")
+    await node.ask("mark")
     await swap.act()
     await until("the swap to end", swap.settled)
     await asyncio.sleep(QUIET_S)
     problems = list(swap.judge((await world.money()).since(before)))
     if problems:
         raise AssertionError(f"an undisturbed {direction} swap: {problems}")
-    answer = await world.child.ask("recorded")
+    answer = await node.ask("recorded")
     assert answer is not None
     return list(answer["points"])
 
 
-async def kill_once(
-    world: World,
-    direction: Direction,
-    point: Point,
-    meanwhile: Meanwhile,
-    ending: Ending,
-    record: Record,
-    again: dict[str, Any] | None = None,
-) -> None:
-    """One swap, one SIGKILL at `point`, one restart; what went wrong is added to `record`.
+@dataclass(slots=True)
+class Killer:
+    """One matrix: which direction, whose writes, who dies there, and what came of it."""
 
-    `again`: the order that holds for the restarted gateway, a second kill or a recording."""
-    order = again or {}
-    label = f"{point} {meanwhile}/{ending} {order.get('point', '')}".rstrip()
-    swap = MADE[direction](world, ending)
-    try:
-        await quiet(world)
-        before = await world.money()
-        await world.child.ask("order", point=point.at, times=point.times, after_mark=point.acted)
-        await swap.begin()
-        killed = await _until_killed(world, swap, point)
-        if killed:
-            record.kills += 1
-            await _meanwhile(world, swap, meanwhile)
-            known = meanwhile if swap.acted else "open"
-            record.outcomes[known] = record.outcomes.get(known, 0) + 1
-            await world.restart(**order)
-        else:
-            record.unreached.append(label)
-            record.missed += point.times == 1  # how often a thing is repeated depends on the machine
-            await world.child.ask("order")
-        await until("the swap to end", lambda: _driven(world, swap, record), PATIENCE_S)
-        await until("balances to rest", lambda: _rest(world, swap, before), 5.0)
-        if "point" in order:
-            await world.child.ask("order")
-    except Stuck as stuck:
-        view = await world.look(swap.hash if swap.key else "")
-        if view is None:
-            await world.restart()
-        ours = None if swap.key is None else await world.user.client.runner.state_of(swap.key)
-        record.stuck.append(f"{label}: {stuck}; gateway {view}; user {type(ours).__name__}")
-        return
-    finally:
-        world.legs.open.set()
-    moved = (await world.money()).since(before)
-    for kind, what in swap.judge(moved):
-        getattr(record, kind).append(f"{label}: {what}")
+    world: World
+    direction: Direction
+    victim: Victim
+    record: Record
+
+    @property
+    def trapped(self) -> NodeProcess:
+        """Whose writes are the points."""
+        return self.world.user if self.victim == "user" else self.world.gateway
+
+    async def once(
+        self, point: Point, meanwhile: Meanwhile, ending: Ending, again: dict[str, Any] | None = None
+    ) -> None:
+        """One swap, one SIGKILL at `point`, one restart; what went wrong is added to the record.
+
+        `again`: the order that holds for the restarted node, a second kill or a recording."""
+        world, record, order = self.world, self.record, again or {}
+        label = f"{point} {meanwhile}/{ending} {order.get('point', '')}".rstrip()
+        swap = MADE[self.direction](world, ending)
+        try:
+            await quiet(world)
+            before = await world.money()
+            await self.trapped.ask("order", point=point.at, times=point.times, after_mark=point.acted)
+            await swap.begin()
+            if await self._until_killed(swap, point):
+                record.kills += 1
+                if self.victim == "both":
+                    await world.user.kill()
+                await _meanwhile(swap, meanwhile)
+                known = meanwhile if swap.acted else "open"
+                record.outcomes[known] = record.outcomes.get(known, 0) + 1
+                await world.restart(**order)
+            else:
+                record.unreached.append(label)
+                record.missed += point.times == 1  # how often a thing is repeated depends on the machine
+                await self.trapped.ask("order")
+            await until("the swap to end", lambda: self._driven(swap), PATIENCE_S)
+            await until("balances to rest", lambda: _rest(world, swap, before), 5.0)
+            if "point" in order:
+                await self.trapped.ask("order")
+        except Stuck as stuck:
+            await self._stuck(swap, f"{label}: {stuck}")
+            return
+        finally:
+            await world.gate(is_open=True)
+        moved = (await world.money()).since(before)
+        for kind, what in swap.judge(moved):
+            getattr(record, kind).append(f"{label}: {what}")
+
+    async def _stuck(self, swap: Swap, what: str) -> None:
+        theirs, ours = await self.world.look(swap.hash), await self.world.look_user(swap.hash)
+        await self.world.restart()
+        self.record.stuck.append(f"{what}; gateway {theirs}; user {ours}")
+
+    async def _until_killed(self, swap: Swap, point: Point) -> bool:
+        """False when the swap ended, or stands still, without reaching the point."""
+        loop = asyncio.get_running_loop()
+        still = loop.time() + PATIENCE_S
+        waits = False
+        while loop.time() < still:
+            await swap.nudge()
+            if not waits and await swap.ready():
+                waits, still = True, loop.time() + STILL_S
+                if point.acted:
+                    await self.trapped.ask("mark")
+                    await swap.act()
+            if await self.trapped.dead():
+                return True
+            if point.acted and swap.acted and await swap.settled():
+                await asyncio.sleep(QUIET_S)
+                return await self.trapped.dead()
+            await asyncio.sleep(0.02)
+        return await self.trapped.dead()
+
+    async def _driven(self, swap: Swap) -> bool:
+        if await self.trapped.dead():  # its recovery was killed as well
+            self.record.kills += 1
+            await self.world.restart()
+        await self.world.connected()
+        await swap.nudge()
+        if not swap.acted and await swap.ready():
+            await swap.act()
+        return await swap.settled()
 
 
 async def _rest(world: World, swap: Swap, before: Money) -> bool:
@@ -372,69 +251,54 @@ async def _waited() -> bool:
     return True
 
 
-async def _until_killed(world: World, swap: Swap, point: Point) -> bool:
-    """False when the swap ended, or stands still, without reaching the point."""
-    loop = asyncio.get_running_loop()
-    still = loop.time() + PATIENCE_S
-    waits = False
-    while loop.time() < still:
-        await swap.nudge()
-        if not waits and await swap.ready():
-            waits, still = True, loop.time() + STILL_S
-            if point.acted:
-                await world.child.ask("mark")
-                await swap.act()
-        if await world.child.dead():
-            return True
-        if point.acted and swap.acted and await swap.settled():
-            await asyncio.sleep(QUIET_S)
-            return await world.child.dead()
-        await asyncio.sleep(0.02)
-    return await world.child.dead()
-
-
-async def _meanwhile(world: World, swap: Swap, meanwhile: Meanwhile) -> None:
-    """While the gateway is down: the other leg ends where it is live, or stays as it is."""
+async def _meanwhile(swap: Swap, meanwhile: Meanwhile) -> None:
+    """While a node is down: the other leg ends where it is live, or stays as it is."""
     loop = asyncio.get_running_loop()
     end = loop.time() + 0.3  # what LND was told before the kill goes on by itself
     while meanwhile != "open" and not swap.acted and loop.time() < end:
-        await swap.nudge()
+        if swap.world.user.running:
+            await swap.nudge()
         if await swap.ready():
             await swap.act()
         await asyncio.sleep(0.02)
     await asyncio.sleep(0.05)
 
 
-async def _driven(world: World, swap: Swap, record: Record) -> bool:
-    if await world.child.dead():  # its recovery was killed as well
-        record.kills += 1
-        await world.restart()
-    await world.connected()
-    await swap.nudge()
-    if not swap.acted and await swap.ready():
-        await swap.act()
-    return await swap.settled()
+Row = tuple[Point, Meanwhile, Ending]
+
+
+def plan(settled: list[Point], failed: list[Point], whole: bool) -> list[Row]:
+    """Each point with one outcome of the other leg, in turn; `whole`: with every one."""
+    found: list[Row] = []
+    for number, point in enumerate(p for p in settled if not p.acted):
+        rows: list[tuple[Meanwhile, Ending]]
+        rows = [("settled", "settled"), ("failed", "failed"), ("open", "settled"), ("open", "failed")]
+        found += [(point, *row) for row in (rows if whole else [rows[number % 4]])]
+    found += [(point, "settled", "settled") for point in settled if point.acted]
+    return found + [(point, "failed", "failed") for point in failed if point.acted]
 
 
 async def run(
-    world: World, direction: Direction, backend: str, database: str, stages: tuple[str, ...], every: int = 1
+    world: World,
+    direction: Direction,
+    backend: str,
+    database: str,
+    stages: tuple[str, ...],
+    every: int = 1,
+    victim: Victim = "gateway",
 ) -> Record:
     """The matrix of one direction; `every` takes each n-th point. GATEWAY_KILLS=all: each point, each outcome."""
     began = asyncio.get_running_loop().time()
-    record = Record(backend, database, direction)
-    paths = {e: points(await dry_run(world, direction, e), stages) for e in ("settled", "failed")}
+    record = Record(backend, database, direction, victim)
+    killer = Killer(world, direction, victim, record)
+    paths = {e: points(await dry_run(world, direction, e, killer.trapped), stages) for e in ENDINGS}
     whole = os.environ.get("GATEWAY_KILLS") == "all"
-    plan: list[tuple[Point, Meanwhile, Ending]] = []
-    for number, point in enumerate(p for p in paths["settled"] if not p.acted):
-        rows: list[tuple[Meanwhile, Ending]]
-        rows = [("settled", "settled"), ("failed", "failed"), ("open", "settled"), ("open", "failed")]
-        plan += [(point, *row) for row in (rows if whole else [rows[number % 4]])]
-    plan += [(point, "settled", "settled") for point in paths["settled"] if point.acted]
-    plan += [(point, "failed", "failed") for point in paths["failed"] if point.acted]
-    record.writes = len({(str(point), ending if point.acted else "") for point, _, ending in plan})
-    for point, meanwhile, ending in plan if whole else plan[::every]:
-        await kill_once(world, direction, point, meanwhile, ending, record)
-    await _recoveries(world, direction, stages, 1 if whole else 6 * every, record)
+    rows = plan(paths["settled"], paths["failed"], whole)
+    record.writes = len({(str(point), ending if point.acted else "") for point, _, ending in rows})
+    for point, meanwhile, ending in rows if whole else rows[::every]:
+        await killer.once(point, meanwhile, ending)
+    if victim == "gateway" and "before_commit" in stages:
+        await _recoveries(killer, stages, 1 if whole else 6 * every)
     await _expire(world, record)
     record.seconds = asyncio.get_running_loop().time() - began
     record.save()
@@ -448,21 +312,15 @@ DOUBTFUL: dict[Direction, tuple[str, ...]] = {
 }
 
 
-async def _recoveries(
-    world: World, direction: Direction, stages: tuple[str, ...], every: int, record: Record
-) -> None:
+async def _recoveries(killer: Killer, stages: tuple[str, ...], every: int) -> None:
     """A second SIGKILL while the gateway recovers from the first, at each n-th write of the recovery."""
-    if "before_commit" not in stages:
-        return
-    for at in DOUBTFUL[direction]:
+    for at in DOUBTFUL[killer.direction]:
         first = Point(at, 1, acted=False)
-        await kill_once(world, direction, first, "open", "settled", record, {"record": True})
-        answer = await world.child.ask("recorded")
-        assert answer is not None
+        await killer.once(first, "open", "settled", {"record": True})
+        answer = await killer.trapped.must("recorded")
         for number, second in enumerate(points(answer["points"], stages)[::every]):
             ending: Ending = "failed" if number % 2 else "settled"
-            order = {"point": second.at, "times": second.times}
-            await kill_once(world, direction, first, "open", ending, record, order)
+            await killer.once(first, "open", ending, {"point": second.at, "times": second.times})
 
 
 async def _expire(world: World, record: Record) -> None:
@@ -470,11 +328,10 @@ async def _expire(world: World, record: Record) -> None:
     world.devnet.advance(200_000, 20)
 
     async def none_live() -> bool:
-        view = await world.look()
-        return view is not None and view["live"] == 0 and not world.user.client.runner.live
+        views = [await world.look(), await world.look_user()]
+        return all(view is not None and not view["live"] for view in views)
 
     try:
         await until("every swap and payment to end", none_live, 20.0)
     except Stuck as stuck:
-        live = {k.entity_id: type(v).__name__ for k, v in world.user.client.runner.live.items()}
-        record.stuck.append(f"at the end: {stuck}; {await world.look()}; user {live}")
+        record.stuck.append(f"at the end: {stuck}; {await world.look()}; {await world.look_user()}")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kill_matrix import WRITES, Direction, run
+from tests.support.kill_matrix import WRITES, run
+from tests.support.kill_swaps import Direction
 from tests.support.kill_world import world
 from tests.support.postgres import Cluster, cluster
 
