@@ -45,14 +45,17 @@ class Trap:
 
     def __init__(self, note: Path) -> None:
         self._note = note
-        self._armed: tuple[str, int] | None = None
+        self._armed: frozenset[str] = frozenset()
+        self._times = 1
         self._seen = 0
         self._counting = True
         self._record: list[str] | None = None
 
     def order(self, order: dict[str, Any]) -> None:
-        point = order.get("point")
-        self._armed = None if point is None else (str(point), int(order["times"]))
+        """`point`, `times`: death at the n-th time of one. `places`: death at the first of any of them."""
+        point, places = order.get("point"), order.get("places", [])
+        self._armed = frozenset(places if point is None else [str(point)])
+        self._times = int(order.get("times", 1))
         self._seen = 0
         self._counting = not order.get("after_mark")
         self._record = [] if order.get("record") else None
@@ -69,10 +72,10 @@ class Trap:
     def reach(self, point: str) -> None:
         if self._record is not None:
             self._record.append(point)
-        if self._armed is None or not self._counting or self._armed[0] != point:
+        if not self._counting or point not in self._armed:
             return
         self._seen += 1
-        if self._seen == self._armed[1]:
+        if self._seen == self._times:
             self._note.write_text(point)
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -172,6 +175,8 @@ async def _answer(node: TrappedNode, trap: Trap, order: dict[str, Any]) -> dict[
                 return {"points": trap.recorded()}
             case "look":
                 return await _look(node, order)
+            case "funds":
+                return {"lovelace": sum(utxo.lovelace.value for utxo, _ in await node.chain.utxos())}
             case "gate":
                 assert node.gate is not None
                 node.gate.set(order["open"])
@@ -243,7 +248,6 @@ async def _look(node: TrappedNode, order: dict[str, Any]) -> dict[str, Any]:
         "connected": bool(peer) and node.peers.is_connected(bytes.fromhex(peer)),
         "waiting": node.gate is not None and node.gate.waiting.is_set(),
         "now_ms": node.clock.now().value,
-        "funds": sum(utxo.lovelace.value for utxo, _ in await node.chain.utxos()),
         "alarms": node.alarms,
         "address": str(node.wallet_address),
         "node_id": node.node_id.hex(),

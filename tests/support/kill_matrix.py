@@ -27,6 +27,7 @@ NAMED = ("backend", "database", "direction", "victim")
 PATIENCE_S = 15.0
 QUIET_S = 0.4
 STILL_S = 2.5  # a swap whose other leg waits for us has nothing more to write by then
+
 # written by the clock, in no place of their own: killed at once a swap
 POLLED = (
     "chain.block", "outbox.failed", "channel.Tick", "swap.out.Tick", "swap.in.Tick", "payment.Tick", "receipt.Tick",
@@ -78,7 +79,9 @@ class Record:
     kills: int = 0
     unreached: list[str] = field(default_factory=list)
     missed: int = 0  # of these, the ones that every run should pass
-    outcomes: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[str, int] = field(
+        default_factory=dict
+    )  # kills by what the other leg did; of a close: by place
     lost: list[str] = field(default_factory=list)
     double_paid: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)

@@ -65,6 +65,7 @@ class NodeProcess:
         self.directory = directory
         self.pid = 0
         self.node_id = b""
+        self.killed_at = ""  # the trap of the last death
         self._server = server
         self._meant = False  # we killed it ourselves
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -127,9 +128,11 @@ class NodeProcess:
         assert self._streams is not None
         self._streams[1].close()
         self._streams = None
-        killed = (self.directory / KILLED).exists() or self._meant
-        (self.directory / KILLED).unlink(missing_ok=True)
-        if not killed:
+        self.killed_at = ""
+        with contextlib.suppress(FileNotFoundError):
+            self.killed_at = (self.directory / KILLED).read_text()
+            (self.directory / KILLED).unlink()
+        if not self.killed_at and not self._meant:
             raise AssertionError(f"{self.directory.name} ended by itself: {self.log_tail()}")
         await until("the killed process to be gone", self._gone)
 

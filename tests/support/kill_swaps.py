@@ -115,14 +115,14 @@ class Out(Swap):
         if not settled and moved != Money(0, 0, 0, 0):
             yield "lost", f"nothing was paid, yet {moved}"
         if settled:
-            price = Money(moved.gateway_msat, PAY_MSAT, -self._price(), self._price())
+            price = Money(moved.gateway_msat, PAY_MSAT, -self.price(), self.price())
             if not -PAY_MSAT - ROUTING_BUDGET_MSAT <= moved.gateway_msat <= -PAY_MSAT:
                 yield "double_paid", f"the gateway's LND paid {-moved.gateway_msat} msat"
             if moved != price:
                 yield "lost", f"paid, yet {moved}"
 
     @staticmethod
-    def _price() -> int:
+    def price() -> int:
         """By the published terms: amount and budget at 13 lovelace for 100 msat, 1000 lovelace and 0.5%."""
         converted = _up((PAY_MSAT + ROUTING_BUDGET_MSAT) * 13, 100)
         return converted + 1_000 + _up(converted * 5_000, 1_000_000)
@@ -180,14 +180,14 @@ class In(Swap):
             yield "lost", f"alice's payment is {result.status} {result.reason}, the user's part: {settled}"
         if moved.user > RECEIVE:
             yield "double_paid", f"the user got {moved.user} lovelace"
-        want = Money(self._price(), -self._price() - result.fee_msat, RECEIVE, -RECEIVE)
+        want = Money(self.price(), -self.price() - result.fee_msat, RECEIVE, -RECEIVE)
         if settled and moved != want:
             yield "lost", f"received, yet {moved} and not {want}"
         if not settled and moved != Money(0, 0, 0, 0):
             yield "lost", f"nothing was received, yet {moved}"
 
     @staticmethod
-    def _price() -> int:
+    def price() -> int:
         """The same terms backwards, in whole satoshis."""
         with_fees = RECEIVE + 1_000 + _up(RECEIVE * 5_000, 1_000_000)
         return _up(_up(with_fees * 100, 13), 1_000) * 1_000

@@ -111,17 +111,18 @@ class World:
         await self.user.must("connect", peer=self.gateway.node_id.hex(), port=self._port)
         await until("the faucet's ada", self._funded)
 
-    async def open(self, **terms: int) -> None:
-        """A new channel takes the place of the one before."""
+    async def open(self, added: int = ADDED, **terms: int) -> None:
+        """A new channel takes the place of the one before; the gateway adds so much of its own."""
         made = await self.user.must("open", peer=self.gateway.node_id.hex(), lovelace=CHANNEL, **terms)
         self.channel = made["channel"]
         await until("the channel to open", lambda: self._balanced(CHANNEL, 0), 60)
-        await self.gateway.must("add_funds", channel=self.channel, lovelace=ADDED)
-        await until("the gateway's own funds", lambda: self._balanced(CHANNEL, ADDED), 60)
+        if added:
+            await self.gateway.must("add_funds", channel=self.channel, lovelace=added)
+            await until("the gateway's own funds", lambda: self._balanced(CHANNEL, added), 60)
         self.devnet.advance(20_000, 20)  # what the opening left to watch is over before the first swap
 
     async def _funded(self) -> bool:
-        return int((await self.user.must("look"))["funds"]) >= FAUCET
+        return int((await self.user.must("funds"))["lovelace"]) >= FAUCET
 
     async def _balanced(self, user: int, gateway: int) -> bool:
         ours, theirs = await self.look_user(), await self.look()
