@@ -57,6 +57,12 @@ def decide(state: s.State, given: i.Input, context: Context) -> Result:
 def _quoted(state: s.Quoted, given: i.Input, context: Context) -> Result:
     quote = state.quote
     match given:
+        case i.ChequeLocked(peer=peer, channel=channel, index=index) if (peer, channel) != (
+            quote.peer,
+            quote.channel,
+        ):
+            # somebody else's cheque for this hash: it goes back, and ends nobody's quote
+            return Continue((), (f.CancelCheque(channel, index, errors.QUOTE_OTHER_PEER.code),))
         case i.ChequeLocked(channel=channel, index=index, timeout=timeout):
             incoming = s.ChequeIn(channel, index, timeout)
             locked = e.IncomingWasLocked(incoming)
@@ -93,8 +99,6 @@ def _quoted(state: s.Quoted, given: i.Input, context: Context) -> Result:
 
 def _refuse_cheque(state: s.Quoted, given: i.ChequeLocked, context: Context) -> Rejection | None:
     quote = state.quote
-    if given.peer != quote.peer or given.channel != quote.channel:
-        return errors.QUOTE_OTHER_PEER(field="peer", got=given.peer.hex())
     if context.clocks.now > quote.valid_until:
         return errors.QUOTE_EXPIRED(field="quote_id", got=quote.id.hex())
     if given.amount != quote.cardano:
@@ -176,7 +180,10 @@ def _claiming(state: s.PreimageKnown | s.IncomingClaiming, given: i.Input) -> Re
     match given:
         case i.IncomingChequeSettled(proof):
             return Continue((e.IncomingClaimed(proof),))
-        case i.ChequeLocked() if given.index != state.incoming.index:
+        case i.ChequeLocked() if (given.channel, given.index) != (
+            state.incoming.channel,
+            state.incoming.index,
+        ):
             return _second_cheque(state.incoming, given)
         case i.Tick() | i.ChequeLocked():
             claim = f.FulfilCheque(state.incoming.channel, state.incoming.index, state.preimage)
@@ -192,7 +199,10 @@ def _releasing(state: s.OutgoingProvenDead | s.IncomingReleasing, given: i.Input
     match given:
         case i.IncomingChequeReleased(proof):
             return Continue((e.IncomingReleased(proof),))
-        case i.ChequeLocked() if given.index != state.incoming.index:
+        case i.ChequeLocked() if (given.channel, given.index) != (
+            state.incoming.channel,
+            state.incoming.index,
+        ):
             return _second_cheque(state.incoming, given)
         case i.Tick() | i.ChequeLocked():
             cancel = f.CancelCheque(state.incoming.channel, state.incoming.index, "btc.payment.failed")

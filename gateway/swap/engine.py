@@ -204,7 +204,7 @@ class SwapEngine:
         )
 
     async def _quote_context(
-        self, peer: bytes, channel: ChannelId, hashlock: Hashlock
+        self, kind: str, peer: bytes, channel: ChannelId, hashlock: Hashlock
     ) -> QuoteContext | Rejection:
         if self.paused:
             return errors.PAUSED(detail=self.paused)
@@ -216,8 +216,6 @@ class SwapEngine:
             return errors.QUOTE_OTHER_PEER(field="channel", got=channel.hex())
         if not self._own_node:
             self._own_node = (await self._btc.info()).node_id
-        async with self._store.read() as tx:
-            in_use = await tx.swaps.live(hashlock) is not None
         return QuoteContext(
             id=secrets.token_bytes(32),
             peer=peer,
@@ -228,8 +226,17 @@ class SwapEngine:
             constants=await self.constants(),
             liquidity=liquidity,
             own_node=self._own_node,
-            hash_in_use=in_use,
+            hash_in_use=await self._hash_in_use(kind, hashlock),
         )
+
+    async def _hash_in_use(self, kind: str, hashlock: Hashlock) -> bool:
+        """A payment that failed may be tried again. One that was paid would be paid for twice; and a receipt's
+        preimage may be known by now, while LND makes one invoice for a hash: it takes a fresh one."""
+        latest = await self.runner.latest(hashlock)
+        if latest is None:
+            return False
+        state = await self.runner.state_of(latest)
+        return (kind, latest.kind) != (OUT, OUT) or not isinstance(state, (s.Released, s.Refused))
 
     # -- quotes -------------------------------------------------------------------------------
 
@@ -242,7 +249,7 @@ class SwapEngine:
             known = self._open_quote(OUT, facts.hashlock, peer)
             if known is not None and known.invoice == facts.text:
                 return known
-            context = await self._quote_context(peer, channel, facts.hashlock)
+            context = await self._quote_context(OUT, peer, channel, facts.hashlock)
             if isinstance(context, Rejection):
                 return context
             quote = quote_cl_to_btc(context, facts)
@@ -260,10 +267,7 @@ class SwapEngine:
         async with self._quoting:
             known = self._open_quote(IN, hashlock, peer)
             if known is None or known.cardano != receive:
-                if await self.runner.latest(hashlock) is not None:
-                    # its preimage may be known to others, and LND makes one invoice for a hash: take a fresh one
-                    return errors.HASH_IN_USE(field="payment_hash", got=hashlock.hex())
-                context = await self._quote_context(peer, channel, hashlock)
+                context = await self._quote_context(IN, peer, channel, hashlock)
                 if isinstance(context, Rejection):
                     return context
                 quote = quote_btc_to_cl(context, hashlock, receive)

@@ -130,7 +130,6 @@ class TestClToBtc:
             (cheque(amount=24_999_999), "swap.cheque.amount"),
             (cheque(amount=25_000_001), "swap.cheque.amount"),
             (cheque(life=300_000), "swap.timelock.too_short"),
-            (i.ChequeLocked(b"\x03" * 33, CHANNEL, 3, Lovelace(25_000_000), NOW), "swap.quote.other_peer"),
         ],
     )
     def test_a_cheque_that_does_not_fit_goes_back_and_nothing_is_paid(
@@ -139,6 +138,18 @@ class TestClToBtc:
         state, effects = run(Direction.CL_TO_BTC, bad)
         assert isinstance(state, s.IncomingReleasing)
         assert effects == [f.CancelCheque(CHANNEL, 3, code)]
+
+    def test_somebody_elses_cheque_goes_back_and_ends_nobodys_quote(self) -> None:
+        """An invoice is no secret: whoever saw it must not be able to end the payer's quote."""
+        stranger = i.ChequeLocked(
+            b"\x03" * 33, ChannelId(b"z" * 20), 3, Lovelace(25_000_000), cheque().timeout
+        )
+        for before in ((), (cheque(),), (cheque(), SETTLED), (cheque(), FAILED)):
+            state, effects = run(Direction.CL_TO_BTC, *before)
+            after, more = run(Direction.CL_TO_BTC, *before, stranger)
+            assert after == state
+            assert [type(one) for one in more[len(effects) :]] == [f.CancelCheque]
+            assert more[-1].channel == stranger.channel
 
     def test_late_or_paused_takes_no_risk(self) -> None:
         fresh = s.Quoted(quote(Direction.CL_TO_BTC))

@@ -24,7 +24,9 @@ from gateway.profile import REGTEST
 from gateway.store.codec import Codecs
 from gateway.store.store import Store
 from gateway.swap import codecs
+from gateway.swap import events as e
 from gateway.swap import inputs as i
+from gateway.swap import state as s
 from gateway.swap.engine import IN, OUT, EngineOptions, SwapEngine
 from gateway.swap.ports import ChannelStanding
 from gateway.swap.quote import (
@@ -38,6 +40,7 @@ from gateway.swap.quote import (
 )
 from gateway.swap.runner import Key
 from gateway.swap.timelock import Clocks, cheque_timeout
+from gateway.swap.transitions import evolve
 from gateway.units import BlockDelta, BlockHeight, Lovelace, Ms, Msat, PosixMs, Rate
 from tests.support.bolt11_drafts import made, simple_draft
 
@@ -282,6 +285,35 @@ async def test_a_hundred_requests_for_one_invoice_are_one_swap(tmp_path: Path) -
         other = await swaps.quote_in(PEER, CHANNEL, lock(1), Lovelace(5_000_000))
         assert isinstance(other, Rejection)
         assert other.code == "swap.hash.in_use"
+
+
+@pytest.mark.threat("X6")
+@pytest.mark.kind("SM")
+@pytest.mark.parametrize(("end", "again"), [("paid", False), ("failed", True)])
+async def test_only_a_payment_that_failed_is_quoted_again(tmp_path: Path, end: str, again: bool) -> None:
+    """Whoever pays an invoice that is paid already would get nothing for it but the preimage."""
+    text, peer = invoice(1, 10_000_000), PEER
+    async with engine(tmp_path, Lightning(HUGE, HUGE), Legs(HUGE, HUGE, 20), policy()) as swaps:
+        quote = await swaps.quote_out(peer, CHANNEL, text)
+        assert isinstance(quote, Quote)
+        key = Key(OUT, quote.hashlock, 1)
+        locked = e.IncomingWasLocked(s.ChequeIn(CHANNEL, 1, quote.cheque_timeout))
+        ending: tuple[e.Event, ...] = (e.SwapRefused("swap.cancelled", "test"),)
+        if end == "paid":
+            ending = (
+                locked, e.OutgoingWasIntended(s.PaymentOut(quote.routing_budget, BlockDelta(9))),
+                e.PreimageLearned(Preimage(b"\x01" * 32)), e.ClaimStarted(), e.IncomingClaimed("squash"),
+            )  # fmt: skip
+        async with swaps._store.transaction("test") as tx:
+            state, version = await tx.load(key.kind, key.entity_id)
+            for event in ending:
+                state = evolve(state, event)
+            await tx.append(key.kind, key.entity_id, version, ending, state, live=False)
+            await tx.swaps.end(key.hashlock.hex(), 1)
+        swaps.runner.live.clear()
+        second = await swaps.quote_out(peer, CHANNEL, text)
+        assert isinstance(second, Quote) is again
+        assert again or getattr(second, "code", "") == "swap.hash.in_use"
 
 
 @pytest.mark.threat("X6")
