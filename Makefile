@@ -15,7 +15,7 @@ CONTRACT := tests/integration/btc_contract
 demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 	$(BIN)/python -m regtest.demo --bln $(BLN)
 
-test: $(VENV)/.dev check docs-check validators-check judge daemons postgres
+test: $(VENV)/.dev lint types unit docs-check validators-check judge daemons postgres
 	$(BIN)/pytest -n 2 --dist loadfile -m "$(SLOW)" --ignore $(CONTRACT) $(PYTEST_ARGS)
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.20 & first=$$!; \
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.21; second=$$?; wait $$first && exit $$second
@@ -26,7 +26,9 @@ histories: $(VENV)/.dev judge
 	GATEWAY_HISTORIES=2000 GATEWAY_DEVNET_HISTORIES=100 $(BIN)/pytest -n 2 $(PYTEST_ARGS) \
 		tests/property/cl_channel/test_channel_machine.py tests/integration/cl_node/test_random_histories_on_chain.py
 
-check: $(VENV)/.dev lint types unit
+# Everything that needs no daemon, but for the tests that take some seconds each: under two minutes.
+check: $(VENV)/.dev lint types
+	$(BIN)/pytest -n 2 -m "not ($(SLOW) or long)" $(PYTEST_ARGS)
 
 unit: $(VENV)/.dev
 	$(BIN)/pytest -n 2 -m "not ($(SLOW))" $(PYTEST_ARGS)

@@ -122,6 +122,7 @@ def claims(stage: t.Stage) -> int:
 
 
 @pytest.mark.threat("V3", "V10")
+@pytest.mark.long
 @pytest.mark.kind("MUT")
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(moves())

@@ -87,6 +87,7 @@ def random_message(rng: random.Random) -> bytes:
 
 
 @pytest.mark.threat("V19")
+@pytest.mark.long
 @pytest.mark.kind("MUT")
 def test_random_objects_serialise_as_on_chain_f9() -> None:
     rng = random.Random(19)

@@ -16,7 +16,7 @@ from gateway.cl.channel import inputs as i
 from gateway.units import Ms
 from tests.support.channel_model import ModelEnd, World
 
-pytestmark = [pytest.mark.kind("SM"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.kind("SM"), pytest.mark.timeout(1800), pytest.mark.long]
 
 HISTORIES = int(os.environ.get("GATEWAY_HISTORIES", "100"))
 ACTIONS = 50

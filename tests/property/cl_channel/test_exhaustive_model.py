@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.signature_model import Wording, search
 
-pytestmark = pytest.mark.kind("SM")
+pytestmark = [pytest.mark.kind("SM"), pytest.mark.long]
 
 WEAKER = {
     "dead_without_dominance": (0, 2),

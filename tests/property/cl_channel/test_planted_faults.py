@@ -17,7 +17,7 @@ from gateway.outcome import Continue, Wait
 from tests.property.cl_channel.test_channel_machine import SETTINGS, ChannelMachine, HostileMachine
 from tests.support.channel_model import ModelEnd
 
-pytestmark = [pytest.mark.kind("SM"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kind("SM"), pytest.mark.timeout(600), pytest.mark.long]
 
 SEARCH = settings(
     SETTINGS,

@@ -123,6 +123,7 @@ def test_watched_transactions_are_told_once_and_by_depth() -> None:
 @pytest.mark.threat("W10")
 @pytest.mark.kind("SM")
 @pytest.mark.kind("CR")
+@pytest.mark.long
 @settings(max_examples=20, deadline=None)
 @given(st.data(), st.integers(0, 2**32))
 def test_any_rollbacks_and_crashes_fold_to_the_final_chain(data: st.DataObject, seed: int) -> None:

@@ -236,6 +236,7 @@ def test_our_own_mistakes_raise(envelope: Envelope) -> None:
 
 
 @pytest.mark.threat("P13")
+@pytest.mark.long
 @pytest.mark.kind("SM")
 def test_memory_is_flat_at_a_hundred_thousand_bad_frames() -> None:
     """Truncated, flipped and random frames of every type; each gets its code, none leaves anything behind."""

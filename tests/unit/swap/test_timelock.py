@@ -108,6 +108,7 @@ def test_regtest_is_seconds_by_the_same_code() -> None:
     eps=st.sampled_from([EPS_SMALL, EPS_LARGE]),
     stretch=st.fractions(Fraction(5, 4), Fraction(3)),
 )
+@pytest.mark.long
 @settings(max_examples=30, deadline=None)
 def test_never_pays_past_the_incoming_lock(
     n: int, extra: int, profile: NetworkProfile, eps: Fraction, stretch: Fraction
