@@ -20,10 +20,10 @@ test: $(VENV)/.dev lint types unit docs-check validators-check judge daemons pos
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.20 & first=$$!; \
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.21; second=$$?; wait $$first && exit $$second
 
-# The channel under 2000 random histories of 50 actions, and 100 of real nodes settled on the judged devnet:
+# The channel under 2 x 1000 random histories of 50 actions (honest ends, a cheating one), and 100 of real nodes settled on the judged devnet:
 # minutes, so beside `make test`.
 histories: $(VENV)/.dev judge
-	GATEWAY_HISTORIES=2000 GATEWAY_DEVNET_HISTORIES=100 $(BIN)/pytest -n 2 $(PYTEST_ARGS) \
+	GATEWAY_HISTORIES=1000 GATEWAY_DEVNET_HISTORIES=100 $(BIN)/pytest -n 2 $(PYTEST_ARGS) \
 		tests/property/cl_channel/test_channel_machine.py tests/integration/cl_node/test_random_histories_on_chain.py
 
 # Everything that needs no daemon, but for the tests that take some seconds each: under two minutes.
