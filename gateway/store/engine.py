@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import struct
 import sys
@@ -27,6 +28,7 @@ else:
 BUSY_TIMEOUT_MS = 5_000
 # One key of PostgreSQL's advisory locks, in the database that the URL names: "clgw" and a number.
 ADVISORY_LOCK = 0x636C6777_00000001
+LOCK_GRACE_S, LOCK_PAUSE_S = 3.0, 0.1
 _MARK = struct.Struct(">QQ")  # incarnation, last event position
 
 
@@ -142,12 +144,15 @@ class AdvisoryLock:
         self._connection: AsyncConnection | None = None
 
     async def acquire(self) -> None:
-        """Fails with store.in_use or store.unreachable."""
+        """Fails with store.in_use or store.unreachable. The server notices a process that was killed a moment later,
+        and only then is its lock free."""
         with coded():
             connection = await self._engine.connect()
         try:
             connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            taken = await connection.scalar(text("SELECT pg_try_advisory_lock(:k)"), {"k": ADVISORY_LOCK})
+            tries = LOCK_GRACE_S / LOCK_PAUSE_S
+            while not (taken := await self._try(connection)) and (tries := tries - 1) > 0:
+                await asyncio.sleep(LOCK_PAUSE_S)
         except Exception as error:
             await connection.close()
             rejection = translate(error)
@@ -156,6 +161,10 @@ class AdvisoryLock:
             await connection.close()
             raise Refused(IN_USE(field="database", got=self._engine.url.database))
         self._connection = connection
+
+    @staticmethod
+    async def _try(connection: AsyncConnection) -> bool:
+        return bool(await connection.scalar(text("SELECT pg_try_advisory_lock(:k)"), {"k": ADVISORY_LOCK}))
 
     async def release(self) -> None:
         if self._connection is not None:
