@@ -93,6 +93,8 @@ class NetworkProfile:
     max_cheque_life: Ms
     min_respond_period: Ms
     receive_life: Ms  # cheque life that a btc_to_cl invoice is made for, unless the operator says otherwise
+    cardano_silence: Ms  # longer without a block: no new swap, a claim could stand on chain unseen
+    bitcoin_silence: Ms | None  # the same; None where blocks come on demand
     small_swap_msat: int = 100_000_000  # 100k sat
     grace_blocks: BlockDelta = BlockDelta(24)  # G: locally started HTLCs have no deadline in LND's sweeper
     padding: BlockDelta = BlockDelta(3)  # LND adds 3 blocks inside cltv_limit; a block may come as we act
@@ -103,8 +105,8 @@ class NetworkProfile:
 
     @property
     def funding_life(self) -> Ms:
-        """How long an accepted channel waits for its opener's output: LND's 2,016 blocks."""
-        return Ms(2016 * self.bitcoin.block_ms)
+        """How long an accepted channel waits for its opener's output; each takes a place of all (12 h, live)."""
+        return Ms(72 * self.bitcoin.block_ms)
 
     @property
     def inclusion(self) -> Ms:
@@ -170,6 +172,8 @@ def _live(name: str, bitcoin: str, magic: int) -> NetworkProfile:
         max_cheque_life=Ms(14 * 24 * _HOUR),
         min_respond_period=Ms(24 * _HOUR),  # decision 14
         receive_life=Ms(_HOUR),
+        cardano_silence=Ms(5 * _MINUTE),
+        bitcoin_silence=Ms(90 * _MINUTE),
     )
 
 
@@ -195,6 +199,8 @@ REGTEST = NetworkProfile(
     max_cheque_life=Ms(6 * _HOUR),
     min_respond_period=Ms(20_000),
     receive_life=Ms(60_000),
+    cardano_silence=Ms(60_000),
+    bitcoin_silence=None,
 )
 
 PROFILES = {p.name: p for p in (MAINNET, PREPROD, PREVIEW, REGTEST)}

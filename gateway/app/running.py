@@ -152,7 +152,7 @@ class Running:
         quick = self.profile.name == "regtest"
         return SwapEngine(
             self.store, lnd, self.legs, self.clock, self.profile, self.settings.swap.policy(self.profile),
-            on_change=self._swap_changed, on_alarm=self.alarm,
+            on_change=self._swap_changed, on_alarm=self.alarm, blind=self.chain.blind,
             options=EngineOptions(tick_s=1.0 if quick else 5.0),
         )  # fmt: skip
 

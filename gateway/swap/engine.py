@@ -83,11 +83,12 @@ class SwapEngine:
         *,
         on_change: Callable[[Key, Any, Any], None],
         on_alarm: Alarm,
+        blind: Callable[[], str] = lambda: "",
         options: EngineOptions | None = None,
     ) -> None:
         self._store, self._btc, self._legs, self._clock = store, bitcoin, legs, clock
         self._profile, self._policy = profile, policy
-        self._on_change, self._on_alarm = on_change, on_alarm
+        self._on_change, self._on_alarm, self._blind = on_change, on_alarm, blind
         self._options = options or EngineOptions()
         self._quoting = asyncio.Lock()
         self._tasks = Tasks()
@@ -138,6 +139,9 @@ class SwapEngine:
         info = await self._btc.info()
         if not info.synced:
             raise Refused(errors.PAUSED(detail="the Lightning node is not synced"))
+        silence = self._profile.bitcoin_silence
+        if silence is not None and self._clock.now() > info.best_header_ms + silence:
+            raise Refused(errors.PAUSED(detail=f"no Bitcoin block for {silence.value // 60_000} min"))
         return Clocks(self._clock.now(), info.height, LEAST_STRESS)
 
     async def constants(self) -> TimeConstants:
@@ -148,12 +152,16 @@ class SwapEngine:
         return self._constants
 
     async def _out_context(self, key: Key) -> cl_to_btc.Context:
-        return cl_to_btc.Context(self._profile, await self._moment(key), self.paused)
+        return cl_to_btc.Context(self._profile, await self._moment(key), self._why_paused())
+
+    def _why_paused(self) -> str:
+        """New risk only with open eyes; what is under way goes on."""
+        return self.paused or self._blind()
 
     async def _in_context(self, key: Key) -> btc_to_cl.Context:
         moment = await self._moment(key)
         constants = self._constants or await self.constants()
-        return btc_to_cl.Context(self._profile, moment, constants, key.attempt, self.paused)
+        return btc_to_cl.Context(self._profile, moment, constants, key.attempt, self._why_paused())
 
     async def _moment(self, key: Key) -> Clocks:
         """Needs LND only where new risk may follow; a swap past that moves on without it."""
@@ -206,8 +214,9 @@ class SwapEngine:
     async def _quote_context(
         self, kind: str, peer: bytes, channel: ChannelId, hashlock: Hashlock
     ) -> QuoteContext | Rejection:
-        if self.paused:
-            return errors.PAUSED(detail=self.paused)
+        paused = self._why_paused()
+        if paused:
+            return errors.PAUSED(detail=paused)
         found = await self._liquidity(channel)
         if isinstance(found, Rejection):
             return found
@@ -236,7 +245,11 @@ class SwapEngine:
         if latest is None:
             return False
         state = await self.runner.state_of(latest)
-        return (kind, latest.kind) != (OUT, OUT) or not isinstance(state, (s.Released, s.Refused))
+        if kind == OUT and isinstance(state, s.Refused):
+            return (
+                False  # nothing was locked: who asks for a receipt must not bar an invoice of somebody else
+            )
+        return (kind, latest.kind) != (OUT, OUT) or not isinstance(state, s.Released)
 
     # -- quotes -------------------------------------------------------------------------------
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 from gateway.units import Ms, PosixMs
 
 SKEW_ALLOWED = Ms(30_000)  # a block from further ahead: our clock is behind (docs/swaps.md, limits)
+LIVE_BLOCKS = 10
 _LONGEST_SLEEP_S = 30.0  # a suspended or corrected machine clock is noticed within this time
 
 
@@ -31,6 +33,7 @@ class SystemClock:
         self._machine = machine
         self._sleep = sleep
         self._newest_ms = 0
+        self._late: deque[int] = deque(maxlen=LIVE_BLOCKS)
         self.behind = Ms(0)
 
     def observe(self, block_time: PosixMs) -> None:
@@ -38,10 +41,21 @@ class SystemClock:
         self.behind = Ms(max(0, block_time.value - self._machine()))
         self._newest_ms = max(self._newest_ms, block_time.value)
 
+    def live(self, block_time: PosixMs) -> None:
+        """A block that came while the node stood at the tip: its age on our clock says how far that is ahead."""
+        self._late.append(self._machine() - block_time.value)
+
+    @property
+    def ahead(self) -> Ms:
+        """By the median of the last ten live blocks; 0 until there are ten."""
+        if len(self._late) < LIVE_BLOCKS:
+            return Ms(0)
+        return Ms(max(0, sorted(self._late)[LIVE_BLOCKS // 2]))
+
     @property
     def is_off(self) -> bool:
-        """W5: a block from more than 30 s ahead; no new risk until it is put right."""
-        return self.behind > SKEW_ALLOWED
+        """W5: a block from more than 30 s ahead, or live ones that much late; no new risk until it is put right."""
+        return self.behind > SKEW_ALLOWED or self.ahead > SKEW_ALLOWED
 
     def now(self) -> PosixMs:
         return PosixMs(max(self._machine(), self._newest_ms))
@@ -64,6 +78,13 @@ class ChainClock:
             self._now = block_time
             moved, self._moved = self._moved, asyncio.Event()
             moved.set()
+
+    def live(self, block_time: PosixMs) -> None:
+        """Nothing to compare with: the chain's time is the only one."""
+
+    @property
+    def is_off(self) -> bool:
+        return False
 
     def now(self) -> PosixMs:
         return self._now

@@ -20,6 +20,7 @@ from gateway.units import Lovelace, Ms, PosixMs
 
 Result = Outcome[e.Event, f.Effect]
 Open = s.Normal | s.Draining
+MOST_HELD = 1_000  # of which an honest issuer's snapshots let go soon: more cost too much at each message
 
 
 def offer(state: Open, given: i.OfferCheque, context: i.Context) -> Result:
@@ -81,6 +82,8 @@ def received(state: Open, cheque: Cheque, signature: Signature, context: i.Conte
         return fail(state, errors.CHEQUE_NOTHING(field="amount_lovelace", got=cheque.amount.value))
     if isinstance(state, s.Normal) and state.frozen.startswith(errors.CHANNEL_STALE.code):  # P4: sign nothing
         return Reject(errors.CHANNEL_FROZEN(detail=state.frozen))
+    if len(books.held) >= MOST_HELD:
+        return fail(state, errors.CHEQUE_SLOTS(field="held", got=len(books.held), allowed=f"< {MOST_HELD}"))
     refusal = _given_back(state, cheque, context)
     taken = e.ChequeReceived(signed)
     if refusal is not None:  # taken, so that the indices go on, and given back at once
@@ -111,7 +114,7 @@ def _given_back(state: Open, cheque: Cheque, context: i.Context) -> Rejection | 
 
 
 def _abused(books: s.Books) -> bool:
-    """No race explains so many cheques beyond the issuer's means; each would stay in the books until its timeout."""
+    """No race explains so many cheques beyond the issuer's means; each stays until its snapshot covers it."""
     beyond = (errors.CHEQUE_AMOUNT.code, errors.CHEQUE_SLOTS.code)
     given = sum(isinstance(one.status, s.Cancelled) and one.status.code in beyond for one in books.held)
     return given >= MAX_PENDING

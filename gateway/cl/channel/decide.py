@@ -23,6 +23,7 @@ from gateway.cl.data.types import Snapshot
 from gateway.outcome import Continue, Outcome, Reject, Wait
 
 Result = Outcome[e.Event, f.Effect]
+LONG_BOOKS = 100
 
 
 def decide(state: s.State | None, given: i.Input, context: i.Context) -> Result:
@@ -180,6 +181,12 @@ def _signed(state: s.Normal | s.Draining, result: Result, context: i.Context) ->
         effects = [_with_snapshot(effect, due) for effect in effects]
         if not any(isinstance(effect, f.SendCancel) for effect in effects):
             effects.append(f.SendSnapshot(due))
+    after = evolve(after, events[-1]) if isinstance(events[-1], e.SnapshotSigned) else after
+    assert isinstance(after, (s.Normal, s.Draining))
+    if len(after.books.held) + len(after.books.issued) > LONG_BOOKS:  # not only at blocks: they may be rare
+        fold = snapshots.foldable(after.agreement, after.books, context)
+        if fold is not None:
+            events.append(fold)
     return Continue(tuple(events), tuple(effects))
 
 

@@ -83,6 +83,7 @@ class ChainService:
         self._watched = Watched(blueprint.hash)
         self._telling = asyncio.Lock()
         self._trouble: Rejection | None = None
+        self._heard: float | None = None  # when a block came while we stood at the tip
         self._bug = ""
         self._task: asyncio.Task[None] | None = None
         self._view = self._new_view()
@@ -189,6 +190,9 @@ class ChainService:
                     self._back(taken)
                     at_tip = False
             await self._tell_all()
+        if at_tip and isinstance(step, Forward):
+            self._clock.live(step.at.time_ms)
+            self._heard = asyncio.get_running_loop().time()
         self._wallet.new_block()
         # a tick may prove a cheque dead: never before everything up to this block was told
         if at_tip and not self._watched.untold:
@@ -344,6 +348,19 @@ class ChainService:
 
     async def rebroadcast(self) -> None:
         await self._own.rebroadcast(self._clock.now())
+
+    def blind(self) -> str:
+        """Why no new risk may be taken on what this chain shows; empty: it is seen as it is. A channel could have
+        been closed, and a cheque of ours opened, where we do not look."""
+        if self._clock.is_off:
+            return "this machine's clock is off by more than 30 s against Cardano's blocks"
+        newest, silence = self._view.newest, self._profile.cardano_silence
+        if newest is None or self._heard is None:
+            return "the Cardano chain has not been followed to its tip yet"
+        quiet_ms = (asyncio.get_running_loop().time() - self._heard) * 1000
+        if quiet_ms > silence.value or self._clock.now() > newest.time_ms + silence:
+            return f"no Cardano block for {silence.value // 1000} s"
+        return ""
 
     def health(self) -> dict[str, Any]:
         newest = self._view.newest

@@ -171,6 +171,9 @@ async def test_a_provider_that_is_away(world: World) -> None:
     world.devnet.set_faults(ogmios_down=True)
     await until("the alarm", lambda: not world.bob.chain.health()["ok"])
     assert world.bob.chain.health()["detail"].startswith("cl.chain.")
+    assert world.bob.chain.blind() == ""  # for a moment that is no reason
+    world.bob.chain._heard -= 61.0  # type: ignore[operator]
+    assert world.bob.chain.blind() == "no Cardano block for 60 s"
     with pytest.raises(Refused) as refused:
         await world.bob.chain.send(world.alice.address, Lovelace(5 * ADA))
     assert refused.value.rejection.code.startswith("cl.chain.")
@@ -178,6 +181,7 @@ async def test_a_provider_that_is_away(world: World) -> None:
     world.devnet.clear_faults()
     await world.mine(2)
     assert world.bob.chain.health()["ok"]
+    assert world.bob.chain.blind() == ""
     await world.mine()
     assert isinstance(world.bob.state(channel), s.OnChain)
 

@@ -116,6 +116,20 @@ async def test_the_system_clock_never_falls_behind_the_chain() -> None:
     assert max(slept) == 30.0  # a corrected machine clock is noticed
 
 
+async def test_a_machine_clock_that_runs_ahead_is_seen_by_ten_live_blocks() -> None:
+    """One late block says nothing; ten that all seem old say that it is we who are early."""
+    machine = 10_000_000
+    clock = SystemClock(lambda: machine)
+    for n in range(9):
+        clock.live(PosixMs(machine - 40_000 - n))
+    assert not clock.is_off
+    clock.live(PosixMs(machine - 1_000))
+    assert clock.is_off
+    for _ in range(6):
+        clock.live(PosixMs(machine - 1_000))
+    assert not clock.is_off
+
+
 async def test_the_chain_clock_moves_with_blocks_alone() -> None:
     clock = ChainClock(PosixMs(5_000))
     waiting = asyncio.create_task(clock.sleep_until(PosixMs(8_000)))

@@ -12,6 +12,8 @@ from gateway.cl.channel import inputs as i
 from gateway.cl.channel import messages as m
 from gateway.cl.channel import settle
 from gateway.cl.channel import state as s
+from gateway.cl.channel.cheques import MOST_HELD
+from gateway.cl.channel.decide import LONG_BOOKS
 from gateway.cl.channel.ledger import Sides, balance
 from gateway.cl.data import types as t
 from gateway.cl.data.codec import EMPTY_COMMITMENT, cheque_message
@@ -260,6 +262,26 @@ def test_a_cheque_that_was_signed_is_never_called_unsigned_whatever_the_channel_
         assert not isinstance(a.feed(given), Reject), type(a.state)
         assert [one.reference for one in a.books.issued] == [b"ref 1"]
         assert isinstance(a.feed(replace(given, reference=b"ref 2")), Reject)
+
+
+@pytest.mark.threat("P13")
+def test_a_flood_of_cheques_with_far_timeouts_neither_fills_the_books_nor_slows_them() -> None:
+    """Each is given back; an issuer that signs nothing for it loses the channel, an honest one goes on."""
+    pair = Pair.open()
+    a, b = pair.ends
+    for index in range(1, MOST_HELD + 2):
+        b.feed(i.PeerSaid(add_of(0, index, 1, PosixMs(2**63 - 1))))
+    assert isinstance(b.state, s.Closing)
+    assert len(b.books.held) <= MOST_HELD
+    pair = Pair.open()
+    a, b = pair.ends
+    for n in range(3 * LONG_BOOKS):
+        a.offer(n, amount=1)
+        pair.settle()
+        b.feed(i.CancelHeld(b.books.last_received, "swap.payment.no_route"))
+        pair.settle()
+        assert len(b.books.held) <= LONG_BOOKS + 1
+    assert isinstance(b.state, s.Normal)
 
 
 @pytest.mark.threat("P5")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -196,13 +196,15 @@ class Legs:
 
 
 @asynccontextmanager
-async def engine(directory: Path, lnd: Lightning, legs: Legs, terms: SwapPolicy) -> AsyncIterator[SwapEngine]:
+async def engine(
+    directory: Path, lnd: Lightning, legs: Legs, terms: SwapPolicy, blind: Callable[[], str] = lambda: ""
+) -> AsyncIterator[SwapEngine]:
     known = Codecs()
     codecs.register(known)
     store = await Store.open(f"sqlite:///{directory / 'a.db'}", network="regtest", codecs=known)
     made_engine = SwapEngine(
         store, cast(Any, lnd), cast(Any, legs), cast(Any, Clock()), REGTEST, terms,
-        on_change=lambda *_: None, on_alarm=lambda *_: None, options=EngineOptions(tick_s=3600),
+        on_change=lambda *_: None, on_alarm=lambda *_: None, blind=blind, options=EngineOptions(tick_s=3600),
     )  # fmt: skip
     await made_engine.runner.start()
     try:
@@ -285,6 +287,29 @@ async def test_a_hundred_requests_for_one_invoice_are_one_swap(tmp_path: Path) -
         other = await swaps.quote_in(PEER, CHANNEL, lock(1), Lovelace(5_000_000))
         assert isinstance(other, Rejection)
         assert other.code == "swap.hash.in_use"
+
+
+@pytest.mark.threat("X1")
+@pytest.mark.kind("SM")
+async def test_who_does_not_see_the_chain_takes_no_new_risk(tmp_path: Path) -> None:
+    """The receiver could open its cheque on a chain that we do not see, and LND would give the payment back."""
+    why = ""
+    async with engine(
+        tmp_path, Lightning(HUGE, HUGE), Legs(HUGE, HUGE, 20), policy(), blind=lambda: why
+    ) as swaps:
+        quote = await swaps.quote_in(PEER, CHANNEL, lock(1), Lovelace(5_000_000))
+        assert isinstance(quote, Quote)
+        why = "no Cardano block for 300 s"
+        for asked in (
+            swaps.quote_in(PEER, CHANNEL, lock(2), Lovelace(5_000_000)),
+            swaps.quote_out(PEER, CHANNEL, invoice(3, 10_000_000)),
+        ):
+            refused = await asked
+            assert isinstance(refused, Rejection)
+            assert (refused.code, refused.detail) == ("swap.paused", why)
+        held = b.InvoiceAccepted("lnbcrt1…", quote.bitcoin, BlockHeight(10_000))
+        state = await swaps.runner.feed(Key(IN, lock(1), 1), i.InvoiceAnswer(held))
+        assert isinstance(state, s.IncomingReleasing)  # no cheque was signed, the payer gets it back
 
 
 @pytest.mark.threat("X6")
