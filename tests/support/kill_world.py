@@ -110,6 +110,7 @@ class World:
         self.devnet.faucet({view["address"]: FAUCET for view in views})
         await self.user.must("connect", peer=self.gateway.node_id.hex(), port=self._port)
         await until("the faucet's ada", self._funded)
+        await until("the gateway's reference script", self._published, 60)  # no write of any swap
 
     async def open(self, added: int = ADDED, **terms: int) -> None:
         """A new channel takes the place of the one before; the gateway adds so much of its own."""
@@ -123,6 +124,9 @@ class World:
 
     async def _funded(self) -> bool:
         return int((await self.user.must("funds"))["lovelace"]) >= FAUCET
+
+    async def _published(self) -> bool:
+        return any(output.script is not None for output in self.devnet.chain.utxo.values())
 
     async def _balanced(self, user: int, gateway: int) -> bool:
         ours, theirs = await self.look_user(), await self.look()
