@@ -39,7 +39,7 @@ class Context:
 
     profile: NetworkProfile
     clocks: Clocks
-    constants: TimeConstants
+    constants: TimeConstants | None  # None only while LND is away, past IncomingLocked
     attempt: int
     paused: str = ""
 
@@ -134,6 +134,7 @@ def _timeout(state: s.Quoted, held: InvoiceAccepted, context: Context) -> PosixM
     if context.paused:
         return errors.PAUSED(detail=context.paused)
     small = quote.bitcoin.value < profile.small_swap_msat
+    assert context.constants is not None
     latest = cheque_timeout(profile, context.constants, context.clocks, held.expiry, quote.eps, small=small)
     timeout = min(latest, context.clocks.now + profile.max_cheque_life)
     if timeout < context.clocks.now + profile.min_cheque_life:
@@ -206,6 +207,8 @@ def _alarms(state: s.OutgoingIntended | s.OutgoingInFlight, context: Context) ->
     """An alarm when LND's own cancel comes near while the cheque is unresolved."""
     incoming = state.incoming
     assert isinstance(incoming, s.HoldIn)
+    if context.constants is None:
+        return ()
     left = (incoming.expiry - context.clocks.height) - context.constants.hold_cancel
     small = state.quote.bitcoin.value < context.profile.small_swap_msat
     overhead = hold_overhead(context.profile, small=small)

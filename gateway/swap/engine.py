@@ -160,7 +160,13 @@ class SwapEngine:
 
     async def _in_context(self, key: Key) -> btc_to_cl.Context:
         moment = await self._moment(key)
-        constants = self._constants or await self.constants()
+        constants: TimeConstants | None = None
+        try:
+            constants = await self.constants()
+        except Refused:
+            if isinstance(self.runner.live.get(key), (s.Quoted, s.IncomingLocked)):
+                raise
+            # what is past its risk needs none of them: a preimage does not wait for LND to come back
         return btc_to_cl.Context(self._profile, moment, constants, key.attempt, self._why_paused())
 
     async def _moment(self, key: Key) -> Clocks:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.btc import ports as b
+from gateway.btc.errors import UNAVAILABLE
 from gateway.cl.data.types import ChannelId
 from gateway.errors import Refused, Rejection
 from gateway.hashlock import Hashlock, Preimage
@@ -165,9 +166,12 @@ class Lightning:
 
     def __init__(self, local: int, remote: int) -> None:
         self.have = b.Balances(Msat(local), Msat(remote), 0)
+        self.away = False
 
     async def info(self) -> b.NodeInfo:
         await asyncio.sleep(0)
+        if self.away:
+            raise Refused(UNAVAILABLE())
         return b.NodeInfo(OWN, "lnd", "0.21.0", "regtest", BlockHeight(600), NOW, True)
 
     async def balances(self) -> b.Balances:
@@ -175,6 +179,8 @@ class Lightning:
         return self.have
 
     async def time_constants(self) -> b.TimeConstants:
+        if self.away:
+            raise Refused(UNAVAILABLE())
         return CONSTANTS
 
     async def add_hold_invoice(self, invoice: b.HoldInvoice) -> str:
@@ -310,6 +316,21 @@ async def test_who_does_not_see_the_chain_takes_no_new_risk(tmp_path: Path) -> N
         held = b.InvoiceAccepted("lnbcrt1…", quote.bitcoin, BlockHeight(10_000))
         state = await swaps.runner.feed(Key(IN, lock(1), 1), i.InvoiceAnswer(held))
         assert isinstance(state, s.IncomingReleasing)  # no cheque was signed, the payer gets it back
+
+
+@pytest.mark.threat("X8")
+@pytest.mark.kind("CR")
+async def test_a_preimage_does_not_wait_for_lnd(tmp_path: Path) -> None:
+    """After a restart, with LND still away: what the receiver showed is stored all the same."""
+    lnd, secret = Lightning(HUGE, HUGE), Preimage(hashlib.sha256(b"crowd 1").digest())
+    async with engine(tmp_path, lnd, Legs(HUGE, HUGE, 20), policy()) as swaps:
+        quote = await swaps.quote_in(PEER, CHANNEL, lock(1), Lovelace(5_000_000))
+        assert isinstance(quote, Quote)
+        held = b.InvoiceAccepted("lnbcrt1…", quote.bitcoin, BlockHeight(10_000))
+        key = Key(IN, lock(1), 1)
+        assert isinstance(await swaps.runner.feed(key, i.InvoiceAnswer(held)), s.OutgoingIntended)
+        lnd.away, swaps._constants = True, None
+        assert isinstance(await swaps.runner.feed(key, i.PreimageSeen(secret)), s.IncomingClaiming)
 
 
 @pytest.mark.threat("X6")
