@@ -84,6 +84,8 @@ def open_refusal(agreement: s.Agreement, output: s.Output) -> Rejection | None:
     opener = output.lovelace - datum.min_ada - stage.non_opener_amount
     checks: tuple[tuple[str, bool, object, object], ...] = (
         ("keys", datum.keys == (agreement.opener_key, agreement.other_key), "others", "the agreed ones"),
+        # the script keeps the address for ever: its opener would earn on our funds (V13)
+        ("stake", not output.staked, "a staking credential", "none"),
         ("snapshot", stage.snapshot == Snapshot(), stage.snapshot, "none"),
         (
             "respond_period",

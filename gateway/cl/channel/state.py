@@ -169,6 +169,7 @@ class Output:
     first: tuple[Entry, ...] = ()
     second: tuple[Entry, ...] = ()
     paid_held: tuple[int, ...] = ()
+    staked: bool = False  # its address names a staking credential, as no opening of ours does (V13)
 
 
 @dataclass(frozen=True, slots=True)

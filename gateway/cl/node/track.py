@@ -106,6 +106,7 @@ def _made(
         lists[0],
         lists[1],
         tuple(dict.fromkeys([*paid_before, *paid])),
+        parsed.stake is not None,
     )
     return replace(story, output=output, since=height, ended_by=None, paid_held=output.paid_held)
 

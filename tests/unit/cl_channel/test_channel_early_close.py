@@ -49,6 +49,16 @@ def test_an_add_before_the_depth_opens_with_what_is_there() -> None:
     assert state.books.local_deposit + state.books.remote_deposit == more.lovelace - more.datum.min_ada
 
 
+@pytest.mark.threat("V13")
+def test_an_opening_with_a_staking_credential_is_never_used() -> None:
+    """Its opener would earn rewards on what we put into the channel, for as long as it lives."""
+    state, outcome = _told(replace(opened(), staked=True), REGTEST.safe_depth)
+    assert isinstance(state, s.Funding)
+    assert getattr(outcome, "rejection").field == "stake"  # noqa: B009 - the outcome's type varies
+    state, _ = _told(opened(), REGTEST.safe_depth)
+    assert isinstance(state, s.Normal)
+
+
 def test_a_strangers_close_under_our_token_is_refused() -> None:
     other = closed_by(1, t.Snapshot())
     keys = (t.VerificationKey(b"\x09" * 32), other.datum.keys[1])
