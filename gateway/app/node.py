@@ -108,7 +108,7 @@ class GatewayNode:
         status.channels = sum(not isinstance(one, (c.Ended, c.Abandoned)) for one in states)
         engine = running.engine
         status.swaps_live = len(running.client.runner.live) + (len(engine.runner.live) if engine else 0)
-        status.paused = engine.paused if engine else ""
+        status.paused = await engine.why_paused() if engine else ""
         status.alarms = running.alarms
         return status
 

@@ -154,6 +154,16 @@ class SwapEngine:
     async def _out_context(self, key: Key) -> cl_to_btc.Context:
         return cl_to_btc.Context(self._profile, await self._moment(key), self._why_paused())
 
+    async def why_paused(self) -> str:
+        """For people: why new swaps are refused now, LND's reasons included; empty: they are not."""
+        why = self._why_paused()
+        if not why:
+            try:
+                await self._clocks()
+            except Refused as refused:
+                why = refused.rejection.detail or refused.rejection.code
+        return why
+
     def _why_paused(self) -> str:
         """New risk only with open eyes; what is under way goes on."""
         return self.paused or self._blind()

@@ -305,7 +305,9 @@ async def test_who_does_not_see_the_chain_takes_no_new_risk(tmp_path: Path) -> N
     ) as swaps:
         quote = await swaps.quote_in(PEER, CHANNEL, lock(1), Lovelace(5_000_000))
         assert isinstance(quote, Quote)
+        assert await swaps.why_paused() == ""
         why = "no Cardano block for 300 s"
+        assert await swaps.why_paused() == why
         for asked in (
             swaps.quote_in(PEER, CHANNEL, lock(2), Lovelace(5_000_000)),
             swaps.quote_out(PEER, CHANNEL, invoice(3, 10_000_000)),
