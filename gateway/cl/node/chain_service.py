@@ -83,7 +83,7 @@ class ChainService:
         self._watched = Watched(blueprint.hash)
         self._telling = asyncio.Lock()
         self._trouble: Rejection | None = None
-        self._heard: float | None = None  # when a block came while we stood at the tip
+        self._heard = 0.0  # when a block came while we stood at the tip, or we began
         self._bug = ""
         self._task: asyncio.Task[None] | None = None
         self._view = self._new_view()
@@ -99,6 +99,7 @@ class ChainService:
         """Goes on where the store stopped; the provider may be away. Channels must be watched before:
         what a block shows of a channel that nobody watches is not kept."""
         await self._restore()
+        self._heard = asyncio.get_running_loop().time()
         newest = self._view.newest
         if newest is not None:
             self._clock.observe(newest.time_ms)
@@ -355,7 +356,7 @@ class ChainService:
         if self._clock.is_off:
             return "this machine's clock is off by more than 30 s against Cardano's blocks"
         newest, silence = self._view.newest, self._profile.cardano_silence
-        if newest is None or self._heard is None:
+        if newest is None:
             return "the Cardano chain has not been followed to its tip yet"
         quiet_ms = (asyncio.get_running_loop().time() - self._heard) * 1000
         if quiet_ms > silence.value or self._clock.now() > newest.time_ms + silence:

@@ -172,7 +172,7 @@ async def test_a_provider_that_is_away(world: World) -> None:
     await until("the alarm", lambda: not world.bob.chain.health()["ok"])
     assert world.bob.chain.health()["detail"].startswith("cl.chain.")
     assert world.bob.chain.blind() == ""  # for a moment that is no reason
-    world.bob.chain._heard -= 61.0  # type: ignore[operator]
+    world.bob.chain._heard -= 61.0
     assert world.bob.chain.blind() == "no Cardano block for 60 s"
     with pytest.raises(Refused) as refused:
         await world.bob.chain.send(world.alice.address, Lovelace(5 * ADA))
