@@ -9,6 +9,8 @@ BLN ?= embedded
 PYTEST_ARGS ?=
 SLOW := devnet or daemons or node
 CONTRACT := tests/integration/btc_contract
+# so that neither of two processes ends with the long ones alone
+LONG_FIRST := $(addprefix tests/integration/,kill lnd lnd_path docs bad_input cl_node) tests
 
 .PHONY: demo test histories check fmt lint types unit validators validators-check lock daemons judge postgres docs docs-check wheel-test smoke clean
 
@@ -16,7 +18,7 @@ demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 	$(BIN)/python -m regtest.demo --bln $(BLN)
 
 test: $(VENV)/.dev lint types unit docs-check validators-check judge daemons postgres
-	$(BIN)/pytest -n 2 --dist loadfile -m "$(SLOW)" --ignore $(CONTRACT) $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(SLOW)" --ignore $(CONTRACT) $(PYTEST_ARGS) $(LONG_FIRST)
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.20 & first=$$!; \
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.21; second=$$?; wait $$first && exit $$second
 
