@@ -11,9 +11,8 @@ from gateway.cl.data import types as t
 from gateway.cl.data.blueprint import VALIDATOR_HASH, parse_blueprint
 from gateway.cl.l1.build import build
 from gateway.cl.l1.intents import Pay, StepChannel
-from gateway.cl.l1.parse import AgreedTerms, accept_open, parse_output
+from gateway.cl.l1.parse import parse_output
 from gateway.cl.l1.protocol import read_figures
-from gateway.cl.l1.sizing import channel_min_ada
 from gateway.cl.l1.timeline import slot_at
 from gateway.cl.l1.validity import choose_window
 from gateway.cl.signer.guard import FileGuard
@@ -107,22 +106,6 @@ def moments_that_do_not_fit(_: Path) -> Any:
 @provokes("cl.l1.not_a_channel")
 def junk_at_the_address(_: Path) -> Any:
     return parse_output(l1.coin(1, 5_000_000), l1.POLICY)
-
-
-@provokes("cl.l1.wrong_open")
-def an_opening_of_other_terms(_: Path) -> Any:
-    c = MOVES["close"]("A").channel
-    terms = AgreedTerms(
-        c.cid,
-        w.public(c.key0),
-        w.public(c.key1),
-        c.total,
-        Lovelace(1),
-        channel_min_ada(l1.PARAMS),
-        0,
-        w.PERIOD,
-    )
-    return accept_open(l1.on_chain(c).utxo, terms, l1.POLICY, mainnet=False, depth=5)
 
 
 proved_by(

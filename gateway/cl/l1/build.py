@@ -215,11 +215,11 @@ def _opened(view: ChainView, o: OpenChannel, figures: Figures) -> tuple[Out, Cha
     refusal = open_refusal(datum, policy, o.terms.lovelace)
     if refusal is not None:
         raise Refused(refusal)
-    address = script_address(policy, view.params.network_magic, o.terms.stake)
+    address = script_address(policy, view.params.network_magic)
     token = policy + thread_token_name(o.terms.cid)
     out = Out(str(address), o.terms.lovelace.value, ((token, 1),), encode_datum(datum))
     _enough(out, figures, "min_ada")
-    return out, ChannelAfter(o.terms.cid, None, datum, o.terms.lovelace, o.terms.stake)
+    return out, ChannelAfter(o.terms.cid, None, datum, o.terms.lovelace, None)
 
 
 def _stepped(

@@ -35,14 +35,6 @@ NOT_CHANNEL = define(
     "this output is not a channel of this gateway's validator",
     "nothing to do: anyone may send anything to the script's address; the output is ignored",
 )
-WRONG_OPEN = define(
-    "cl.l1.wrong_open",
-    Fault.REMOTE,
-    Action.REFUSE,
-    "the channel on chain is not the one that was agreed",
-    "do not use this channel; ask the partner to end it and to open the agreed one",
-    409,
-)
 HORIZON = define(
     "cl.l1.horizon",
     Fault.LOCAL,

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.cl.data.types import ChannelId, Datum, OutputRef, Step, VerificationKey
+from gateway.cl.data.types import ChannelId, Datum, Opened, OutputRef, Snapshot, Step, VerificationKey
 from gateway.cl.l1.address import StakePart
-from gateway.cl.l1.parse import AgreedTerms, ChannelOutput
+from gateway.cl.l1.parse import ChannelOutput
 from gateway.cl.l1.validity import Window
 from gateway.cl.ports import Utxo
-from gateway.units import Lovelace
+from gateway.units import Lovelace, Ms
+
+
+@dataclass(frozen=True, slots=True)
+class AgreedTerms:
+    """What both partners agreed in open and accept; the datum on chain follows from it entirely. The address has
+    no staking part (V13)."""
+
+    cid: ChannelId
+    opener: VerificationKey
+    non_opener: VerificationKey
+    total: Lovelace
+    non_opener_amount: Lovelace
+    min_ada: Lovelace
+    min_ada_owner: int  # 0: the opener
+    respond_period: Ms
+
+    def datum(self, policy: bytes) -> Datum:
+        stage = Opened(self.non_opener_amount, Snapshot(), self.respond_period)
+        return Datum(policy, (self.opener, self.non_opener), stage, self.min_ada, self.min_ada_owner)
+
+    @property
+    def lovelace(self) -> Lovelace:
+        return self.total + self.min_ada
 
 
 @dataclass(frozen=True, slots=True)

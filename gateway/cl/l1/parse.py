@@ -1,4 +1,4 @@
-"""R2. From an output on chain to a channel, or why it is none; and the accept rule for a new channel.
+"""R2. From an output on chain to a channel, or why it is none.
 
 Anyone may send anything to the script's address (V15): only an output that holds a thread token of our
 policy under its full name is read further, so junk costs one look at its assets.
@@ -10,20 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.cl.data.codec import cid_of_token, decode_datum
-from gateway.cl.data.types import (
-    ChannelId,
-    Datum,
-    Opened,
-    OutputRef,
-    Snapshot,
-    VerificationKey,
-)
+from gateway.cl.data.types import ChannelId, Datum, OutputRef
 from gateway.cl.l1.address import StakePart, read_address
-from gateway.cl.l1.errors import NOT_CHANNEL, WRONG_OPEN
+from gateway.cl.l1.errors import NOT_CHANNEL
 from gateway.cl.ports import Utxo
 from gateway.errors import Refused, Rejection
-from gateway.outcome import Wait
-from gateway.units import Lovelace, Ms
+from gateway.units import Lovelace
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,54 +79,3 @@ def parse_channels(utxos: Iterable[Utxo], policy: bytes) -> dict[ChannelId, Chan
         if isinstance(parsed, ChannelOutput):
             found[parsed.cid] = parsed
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class AgreedTerms:
-    """What both partners agreed in open and accept; the datum on chain follows from it entirely."""
-
-    cid: ChannelId
-    opener: VerificationKey
-    non_opener: VerificationKey
-    total: Lovelace
-    non_opener_amount: Lovelace
-    min_ada: Lovelace
-    min_ada_owner: int  # 0: the opener
-    respond_period: Ms
-    stake: StakePart | None = None  # V13: none or agreed, never what the opener picked
-    depth: int = 1  # blocks, the one that holds it included
-
-    def datum(self, policy: bytes) -> Datum:
-        stage = Opened(self.non_opener_amount, Snapshot(), self.respond_period)
-        return Datum(policy, (self.opener, self.non_opener), stage, self.min_ada, self.min_ada_owner)
-
-    @property
-    def lovelace(self) -> Lovelace:
-        return self.total + self.min_ada
-
-
-def accept_open(
-    utxo: Utxo, terms: AgreedTerms, policy: bytes, *, mainnet: bool, depth: int
-) -> ChannelOutput | Wait | Rejection:
-    """V12, V13: exactly the agreed datum, address and value, then the depth. `Wait`: right, but too young."""
-    parsed = parse_output(utxo, policy)
-    if isinstance(parsed, Rejection):
-        return parsed
-    wanted = terms.datum(policy)
-    rows: list[tuple[str, object, object]] = [
-        ("cid", parsed.cid.hex(), terms.cid.hex()),
-        ("datum.keys", tuple(k.hex() for k in parsed.datum.keys), tuple(k.hex() for k in wanted.keys)),
-        ("datum.stage", parsed.datum.stage, wanted.stage),
-        ("datum.min_ada", parsed.datum.min_ada, wanted.min_ada),
-        ("datum.min_ada_owner", parsed.datum.min_ada_owner, wanted.min_ada_owner),
-        ("datum", parsed.datum, wanted),
-        ("address.stake", parsed.stake, terms.stake),
-        ("address.network", read_address(utxo.address).mainnet, mainnet),
-        ("lovelace", utxo.lovelace, terms.lovelace),
-    ]
-    for field, got, allowed in rows:
-        if got != allowed:
-            return WRONG_OPEN(field=field, got=got, allowed=allowed)
-    if depth < terms.depth:
-        return Wait(f"depth {depth} of {terms.depth}")
-    return parsed

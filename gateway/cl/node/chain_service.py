@@ -34,8 +34,8 @@ from gateway.cl.data import types as t
 from gateway.cl.data.blueprint import Blueprint
 from gateway.cl.data.books import Verify
 from gateway.cl.l1.errors import BAD_INTENT, TOO_EARLY
-from gateway.cl.l1.intents import OpenChannel, Pay, PublishScript, StepChannel
-from gateway.cl.l1.parse import AgreedTerms, ChannelOutput, parse_output
+from gateway.cl.l1.intents import AgreedTerms, OpenChannel, Pay, PublishScript, StepChannel
+from gateway.cl.l1.parse import ChannelOutput, parse_output
 from gateway.cl.node import chain_rows
 from gateway.cl.node.wallet import OwnTransactions, Wallet
 from gateway.cl.node.watched import Watched

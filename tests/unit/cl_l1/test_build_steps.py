@@ -8,8 +8,8 @@ import pytest
 
 from gateway.cl.l1.body import utxo_bytes
 from gateway.cl.l1.build import build, channel_ids
-from gateway.cl.l1.intents import BuiltTx, OpenChannel, Pay, PublishScript, StepChannel
-from gateway.cl.l1.parse import AgreedTerms, ChannelOutput, accept_open
+from gateway.cl.l1.intents import AgreedTerms, BuiltTx, OpenChannel, Pay, PublishScript, StepChannel
+from gateway.cl.l1.parse import ChannelOutput, parse_output
 from gateway.cl.l1.sizing import channel_min_ada
 from gateway.cl.ports import Utxo
 from gateway.errors import Rejection
@@ -70,22 +70,22 @@ def test_all_steps_in_one_transaction_with_a_payment() -> None:
     assert [c.ref is None for c in built.channels].count(True) == 1
 
 
-def test_open_two_and_the_partner_accepts_them() -> None:
+def test_open_two_and_the_partner_reads_what_was_agreed() -> None:
     view = l.view([l.coin(1, 400_000_000)])
     seed = view.wallet[0].ref
     keys = w.public(w.keypair("zero")), w.public(w.keypair("one"))
     terms = [
-        AgreedTerms(
-            cid, *keys, Lovelace(100_000_000), Lovelace(0), channel_min_ada(l.PARAMS), 0, w.PERIOD, None, 2
-        )
+        AgreedTerms(cid, *keys, Lovelace(100_000_000), Lovelace(0), channel_min_ada(l.PARAMS), 0, w.PERIOD)
         for cid in channel_ids(seed, 2)
     ]
     built = build(view, [OpenChannel(t, seed) for t in terms], l.WINDOW, l.EVALUATOR, l.VERIFY)
     assert isinstance(built, BuiltTx), str(built)
     assert ledger_failures(built, [*view.wallet, l.script_holder()]) == []
     for place, t in enumerate(terms):
-        found = accept_open(built.produced[place], t, l.POLICY, mainnet=False, depth=2)
+        found = parse_output(built.produced[place], l.POLICY)
         assert isinstance(found, ChannelOutput)
+        assert (found.cid, found.datum, found.stake) == (t.cid, t.datum(l.POLICY), None)
+        assert found.utxo.lovelace == t.lovelace
 
 
 def test_publishing_then_using_the_script() -> None:

@@ -7,19 +7,26 @@ from typing import Any
 
 import pytest
 
+from gateway.cl.chain.view import ChannelCreated, Located
+from gateway.cl.channel.events import ChannelOpened
+from gateway.cl.channel.inputs import Context, OutputSeen
+from gateway.cl.channel.on_chain import funding
+from gateway.cl.channel.state import Agreement, Funding
 from gateway.cl.data import codec
 from gateway.cl.data import types as t
 from gateway.cl.l1.address import StakePart, script_address
 from gateway.cl.l1.body import Out, output_bytes
 from gateway.cl.l1.build import build
 from gateway.cl.l1.intents import BuiltTx, StepChannel
-from gateway.cl.l1.parse import AgreedTerms, ChannelOutput, accept_open, parse_output
+from gateway.cl.l1.parse import parse_output
 from gateway.cl.l1.protocol import read_figures
 from gateway.cl.l1.sizing import channel_min_ada, worst_bytes
-from gateway.cl.ports import Utxo
+from gateway.cl.node.track import fold
+from gateway.cl.ports import Point, Utxo
 from gateway.errors import Rejection
-from gateway.outcome import Wait
-from gateway.units import Lovelace, Ms
+from gateway.outcome import Continue, Outcome, Reject, Wait
+from gateway.profile import REGTEST
+from gateway.units import Lovelace, Ms, PosixMs, Slot
 from tests.support import channel_world as w
 from tests.support import l1_world as l1
 
@@ -154,9 +161,12 @@ def test_no_output_of_a_step_is_larger_than_the_worst_that_min_ada_was_made_for(
 # -- an opening ---------------------------------------------------------------------------------------
 
 SOUND = w.channel(w.opened(30_000_000), 100_000_000)
-TERMS = AgreedTerms(
-    SOUND.cid, w.public(SOUND.key0), w.public(SOUND.key1), SOUND.total, Lovelace(30_000_000), w.MIN_ADA, 0,
-    w.PERIOD, None, 3,
+AGREED = Funding(
+    Agreement(
+        SOUND.cid, t.OutputRef(bytes(32), 0), b"\x02" * 33, False, w.public(SOUND.key1), w.public(SOUND.key0),
+        SOUND.total, Lovelace(30_000_000), w.PERIOD, w.MIN_ADA,
+    ),
+    since=PosixMs(0),
 )  # fmt: skip
 
 
@@ -173,9 +183,7 @@ def moved(stake: StakePart | None, magic: int = l1.MAGIC) -> Utxo:
 
 
 TOKEN = l1.POLICY + codec.thread_token_name(SOUND.cid)
-OTHER_CID = l1.POLICY + codec.thread_token_name(t.ChannelId(b"\x07" * 20))
 HOSTILE = {
-    "another channel's token": output(assets=((OTHER_CID, 1),)),
     "two tokens": output(assets=((TOKEN, 2),)),
     "a token beside it": output(assets=((TOKEN, 1), (b"\x01" * 28 + b"x", 1))),
     "the name without its prefix": output(assets=((l1.POLICY + SOUND.cid.raw, 1),)),
@@ -195,9 +203,7 @@ HOSTILE = {
     "period shorter": stage(respond_period=w.PERIOD - Ms(1)),
     "period of nothing": stage(respond_period=Ms(0)),
     "a squash from the start": stage(snapshot=t.Snapshot(t.Squash(Lovelace(5), 1), t.Squash())),
-    "closing already": output(replace(SOUND.datum, stage=stage_closed(()))),
     "one lovelace less": output(lovelace=Lovelace(SOUND.lovelace - 1)),
-    "one lovelace more": output(lovelace=Lovelace(SOUND.lovelace + 1)),
     "a datum hash": replace(output(), datum_cbor=None, datum_hash=b"\x01" * 32),
     "no datum": replace(output(), datum_cbor=None),
     "a datum that is none": replace(output(), datum_cbor=b"\x00"),
@@ -206,42 +212,44 @@ HOSTILE = {
 }
 
 
-def judged(utxo: Utxo, depth: int = 3, terms: AgreedTerms = TERMS) -> ChannelOutput | Wait | Rejection:
-    return accept_open(utxo, terms, l1.POLICY, mainnet=False, depth=depth)
+def judged(utxo: Utxo, depth: int = REGTEST.staged_depth) -> Outcome[Any, Any]:
+    """As a node does: the chain's record folded to an output, which the channel is then asked about."""
+    seen = Located(ChannelCreated(SOUND.cid, utxo), Point(Slot(20), bytes(32)), 1)
+    found = fold((seen,), w.public(SOUND.key1), l1.POLICY).output
+    if found is None:
+        refusal = parse_output(utxo, l1.POLICY)
+        assert isinstance(refusal, Rejection)
+        return Reject(refusal)
+    return funding(AGREED, OutputSeen(found, depth), Context(w.LB, w.LB, REGTEST, w.verify))
 
 
 @pytest.mark.threat("V12")
 def test_the_agreed_opening_is_accepted_and_only_at_depth() -> None:
-    assert isinstance(judged(output()), ChannelOutput)
-    assert isinstance(judged(output(), depth=2), Wait)
+    opened = judged(output())
+    assert isinstance(opened, Continue)
+    assert [type(one) for one in opened.events] == [ChannelOpened]
+    assert isinstance(judged(output(), depth=REGTEST.staged_depth - 1), Wait)
+
+
+@pytest.mark.threat("V12")
+def test_funds_beyond_the_agreed_ones_are_no_reason_to_leave_them_there() -> None:
+    """Anyone's ada in it, or an add of the opener's before the depth, belongs to the opener."""
+    assert isinstance(judged(output(lovelace=Lovelace(SOUND.lovelace + 1))), Continue)
 
 
 @pytest.mark.threat("V12")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_an_opening_that_differs_in_one_thing_is_refused_with_its_field(name: str) -> None:
-    refusal = judged(HOSTILE[name])
-    assert isinstance(refusal, Rejection)
-    assert refusal.code.startswith(("cl.l1.", "cl.data."))
-    assert refusal.field
+    refused = judged(HOSTILE[name])
+    assert isinstance(refused, Reject)
+    assert refused.rejection.code.startswith(("cl.l1.", "cl.data.", "cl.open."))
+    assert refused.rejection.field
 
 
 @pytest.mark.threat("V13")
 @pytest.mark.parametrize("stake", [StakePart(b"\x01" * 28), StakePart(b"\x01" * 28, True)])
-def test_a_staking_part_is_the_agreed_one_or_none(stake: StakePart) -> None:
-    refusal = judged(moved(stake))
-    assert isinstance(refusal, Rejection)
-    assert refusal.field == "address.stake"
-    agreed = replace(TERMS, stake=stake)
-    assert isinstance(judged(moved(stake), terms=agreed), ChannelOutput)
-    assert isinstance(judged(moved(None), terms=agreed), Rejection)
-    other = StakePart(b"\x02" * 28, stake.is_script)
-    assert isinstance(judged(moved(other), terms=agreed), Rejection)
-
-
-@pytest.mark.threat("V12")
-def test_an_output_of_another_network_is_refused() -> None:
-    parsed = parse_output(moved(None, 764_824_073), l1.POLICY)
-    assert isinstance(parsed, ChannelOutput)
-    refusal = judged(moved(None, 764_824_073))
-    assert isinstance(refusal, Rejection)
-    assert refusal.field == "address.network"
+def test_an_opening_with_a_staking_part_is_refused(stake: StakePart) -> None:
+    refused = judged(moved(stake))
+    assert isinstance(refused, Reject)
+    assert (refused.rejection.code, refused.rejection.field) == ("cl.open.mismatch", "stake")
+    assert isinstance(judged(moved(None)), Continue)
