@@ -328,6 +328,7 @@ async def _recoveries(killer: Killer, stages: tuple[str, ...], every: int) -> No
 
 async def _expire(world: World, record: Record) -> None:
     """Quotes that nobody took up end by themselves once their time is over."""
+    await quiet(world)  # the last order may have ended its node after its swap did
     world.devnet.advance(200_000, 20)
 
     async def none_live() -> bool:
