@@ -7,7 +7,6 @@ unknown: a lost stream, a deadline, a status or reason that we do not know are a
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +18,13 @@ from gateway.btc import errors, stubs
 from gateway.btc import ports as p
 from gateway.btc.deltas import time_constants
 from gateway.btc.rpc import CALL_S, LndChannel
+from gateway.btc.senders import Senders, Sending
 from gateway.errors import Refused
 from gateway.hashlock import Hashlock, Preimage
 from gateway.units import BlockHeight, Msat, PosixMs
 
 NEVER_SENT_AFTER_S = 60.0  # past the end of the connection that may have sent it (docs/swaps.md, the law)
-_SLACK_S = 15.0  # on top of LND's own payment timeout
+_SLACK_S = 60.0  # on top of LND's own payment timeout: it ends no attempt in flight, and LND may be slow
 
 _REASONS = {
     "FAILURE_REASON_TIMEOUT": "timeout",
@@ -62,11 +62,7 @@ class Lnd:
             request_serializer=stubs.DebugInfoRequest.SerializeToString,
             response_deserializer=stubs.DebugInfoResponse.FromString,
         )
-        self._monotonic = monotonic
-        # an earlier process may have sent anything just before it died: its connection ended by now
-        self._send_ended: dict[Hashlock, float] = {}
-        self._sending: Counter[Hashlock] = Counter()
-        self._born = monotonic()
+        self._senders = Senders(options.never_sent_after_s, monotonic)
 
     async def close(self) -> None:
         await self._rpc.close()
@@ -142,45 +138,48 @@ class Lnd:
             no_inflight_updates=False,
             allow_self_payment=False,
         )
-        self._sending[request.hashlock] += 1
+        sending = self._senders.begin(request.hashlock)
         try:
             stream = self._router.SendPaymentV2(message, timeout=request.timeout_s + _SLACK_S)
-            return await self._last_word(stream, request.hashlock)
+            return await self._last_word(stream, sending)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.ALREADY_EXISTS:
                 # in flight, or paid before: LND's record says which; it never pays twice (X6)
                 return await self.track(request.hashlock)
             if error.code() is grpc.StatusCode.UNKNOWN and _refused_before_sending(error.details() or ""):
                 return await self._refused(request.hashlock, error)
-            return p.PaymentUnknown(f"{error.code().name}: {(error.details() or '')[:200]}")
+            return await self._stream_lost(sending, _words(error))
         finally:
-            self._sent(request.hashlock)
+            self._senders.end(sending)
 
-    def _sent(self, hashlock: Hashlock) -> None:
-        """Notes when the sender of a hash ended; forgets those whose end is too long ago to make a difference."""
-        now = self._monotonic()
-        self._sending -= Counter((hashlock,))
-        old = now - self._options.never_sent_after_s
-        self._send_ended = {h: ended for h, ended in self._send_ended.items() if ended > old}
-        self._send_ended[hashlock] = now
+    async def _stream_lost(self, sending: Sending, why: str) -> p.PaymentResult:
+        """The payment may live on. LND's record, where LND still answers, has the last word: its failure is that of
+        this attempt only if LND had told of this attempt."""
+        try:
+            found = await self._record(sending.hashlock)
+        except grpc.aio.AioRpcError:
+            found = None
+        if found is None or (isinstance(found, p.PaymentFailed) and not sending.seen):
+            return p.PaymentUnknown(why, known=sending.seen)
+        return found
 
     async def _refused(self, hashlock: Hashlock, error: grpc.aio.AioRpcError) -> p.PaymentResult:
         """LND's own word that it did not start; still only its record counts, and it must have none."""
         try:
             looked = await self._record(hashlock)
         except grpc.aio.AioRpcError as lost:
-            return p.PaymentUnknown(f"{lost.code().name}: {(lost.details() or '')[:200]}")
+            return p.PaymentUnknown(_words(lost))
         if looked is None:
             return p.PaymentFailed("error", f"LND refused before sending: {(error.details() or '')[:200]}")
         return looked
 
-    async def _last_word(self, stream: Any, hashlock: Hashlock) -> p.PaymentResult:
-        result: p.PaymentResult = p.PaymentUnknown("the stream ended without an update")
+    async def _last_word(self, stream: Any, sending: Sending) -> p.PaymentResult:
         async for payment in stream:
-            result = _read_payment(payment, hashlock)
+            sending.seen = True
+            result = _read_payment(payment, sending.hashlock)
             if not isinstance(result, p.PaymentUnknown):
                 return result
-        return result
+        return await self._stream_lost(sending, "the stream ended without a final update")
 
     async def track(self, hashlock: Hashlock) -> p.PaymentResult:
         """LND's record now. None, or the failure of an earlier attempt, is proof only once the sender has been
@@ -188,18 +187,18 @@ class Lnd:
         try:
             found = await self._record(hashlock)
         except grpc.aio.AioRpcError as error:
-            return p.PaymentUnknown(f"{error.code().name}: {(error.details() or '')[:200]}")
+            return p.PaymentUnknown(_words(error))
         if found is not None and not isinstance(found, p.PaymentFailed):
             return found
-        known = "no record yet" if found is None else "a failed attempt"
-        if hashlock in self._sending:  # the request may still be on its way
-            return p.PaymentUnknown(f"LND has {known}; it is being sent")
-        since = self._monotonic() - self._send_ended.get(hashlock, self._born)
-        if since < self._options.never_sent_after_s:
-            return p.PaymentUnknown(f"LND has {known}; the sender ended {since:.0f} s ago")
+        if found is None and self._senders.seen(hashlock):
+            return p.PaymentUnknown("LND has no record of a payment that it had begun", known=True)
+        doubt = self._senders.doubt(hashlock)
+        if doubt:
+            record = "no record yet" if found is None else "a failed attempt"
+            return p.PaymentUnknown(f"LND has {record}; {doubt}")
         if found is not None:
             return found
-        return p.PaymentFailed("never_sent", f"LND has no record, {since:.0f} s after the sender ended")
+        return p.PaymentFailed(p.NEVER_SENT, "LND has no record, long after the sender ended")
 
     async def _record(self, hashlock: Hashlock) -> p.PaymentResult | None:
         """The first update of TrackPaymentV2 is the present state; None: LND knows no such payment."""
@@ -310,6 +309,10 @@ class Lnd:
             stream.cancel()
 
 
+def _words(error: grpc.aio.AioRpcError) -> str:
+    return f"{error.code().name}: {(error.details() or '')[:200]}"
+
+
 def _no_invoice(error: grpc.aio.AioRpcError) -> bool:
     """A node that never made an invoice says so in other words, and with another code (LND invoices/errors.go)."""
     text = error.details() or ""
@@ -343,24 +346,26 @@ def _read_payment(payment: Any, hashlock: Hashlock) -> p.PaymentResult:
     """One update. Only SUCCEEDED with a fitting preimage and FAILED without a live attempt are final."""
     pb = stubs.lightning_pb2
     status = int(payment.status)
+    if payment.payment_hash != hashlock.hex():
+        return p.PaymentUnknown("LND answers with another payment")
     if status == pb.Payment.SUCCEEDED:
         raw = payment.payment_preimage
         try:
             preimage = Preimage(bytes.fromhex(raw))
         except ValueError:
-            return p.PaymentUnknown("SUCCEEDED with a preimage that is not 32 bytes")
+            return p.PaymentUnknown("SUCCEEDED with a preimage that is not 32 bytes", known=True)
         if not preimage.opens(hashlock):  # X9
-            return p.PaymentUnknown("SUCCEEDED with a preimage of another hash")
+            return p.PaymentUnknown("SUCCEEDED with a preimage of another hash", known=True)
         return p.PaymentSettled(preimage, Msat(max(0, int(payment.fee_msat))))
     if status != pb.Payment.FAILED:
-        return p.PaymentUnknown(f"status {status}")
+        return p.PaymentUnknown(f"status {status}", known=True)
     live = [h for h in payment.htlcs if int(h.status) != pb.HTLCAttempt.FAILED]
     if live:
-        return p.PaymentUnknown(f"FAILED with {len(live)} attempts not failed")
+        return p.PaymentUnknown(f"FAILED with {len(live)} attempts not failed", known=True)
     names = {value: name for name, value in pb.PaymentFailureReason.items()}
     reason = _REASONS.get(names.get(int(payment.failure_reason), ""))
     if reason is None:
-        return p.PaymentUnknown(f"FAILED with the unknown reason {int(payment.failure_reason)}")
+        return p.PaymentUnknown(f"FAILED with the unknown reason {int(payment.failure_reason)}", known=True)
     # without their number: LND deletes failed attempts from its record once the payment has ended
     proof = f"LND: FAILED ({reason}), no attempt in flight"
     return p.PaymentFailed(reason, proof)

@@ -61,6 +61,9 @@ class PaymentRequest:
             raise ValueError("a payment needs a time lock limit of at least one block")
 
 
+NEVER_SENT = "never_sent"  # the reason of a failure whose proof is that the node has no record
+
+
 @dataclass(frozen=True, slots=True)
 class PaymentSettled:
     preimage: Preimage
@@ -78,7 +81,10 @@ class PaymentFailed:
 
 @dataclass(frozen=True, slots=True)
 class PaymentUnknown:
+    """`known`: the node has a record of this attempt, or had one: that it has none later proves nothing."""
+
     why: str
+    known: bool = False
 
 
 PaymentResult = PaymentSettled | PaymentFailed | PaymentUnknown

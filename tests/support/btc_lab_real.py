@@ -80,7 +80,7 @@ def _shared(version: str) -> _Shared:
 
 
 class RealLab(Lab):
-    times = LabTimes(patience_s=30.0, part_hold_s=125.0)
+    times = LabTimes(patience_s=90.0, part_hold_s=125.0)
 
     def __init__(self, version: str, directory: Path) -> None:
         super().__init__()
@@ -202,8 +202,17 @@ class RealLab(Lab):
         await self._shared.ask(work())
 
     async def break_route(self) -> None:
-        """Alice goes away: the hub's channel with her is known, and cannot be used."""
+        """Alice goes away: the hub's channel with her is known, and cannot be used. Until the hub has noticed, it
+        would take a payment for her and hold it."""
+        alice = str(self.node("alice")["pubkey"])
         await self.stop_node("alice")
+        hub, pb = self._network.nodes["hub"], stubs.lightning_pb2
+
+        async def active() -> bool:
+            answer = await self._shared.ask(hub.rpc("ListChannels", pb.ListChannelsRequest()))
+            return any(one.active for one in answer.channels if one.remote_pubkey == alice)
+
+        await self.until(active, lambda still: not still)
 
     async def mend_route(self) -> None:
         await self.start_node("alice")

@@ -21,13 +21,13 @@ OPTIONS = SimulationOptions(
         ("gateway", "hub", SIDE_MSAT, SIDE_MSAT),
         ("hub", "alice", 10 * SIDE_MSAT, 10 * SIDE_MSAT),
     ),
-    part_hold_ms=1_000,
+    part_hold_ms=4_000,
     seed="contract",
 )
 
 
 class SimulatedLab(Lab):
-    times = LabTimes(patience_s=10.0, part_hold_s=1.0)
+    times = LabTimes(patience_s=30.0, part_hold_s=4.0)
 
     def __init__(self, directory: Path) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ from tests.support.btc_steps import (
     final,
     hashlock_of,
     hold,
+    outcome,
     refused,
     request,
     secret,
@@ -25,7 +26,7 @@ async def test_a_payment_settles_with_its_preimage_and_fee(lab: Lab) -> None:
     lnd, alice = lab.adapter(), lab.client()
     before = (await lnd.balances()).local.value, await alice.channel_balance()
     invoice = await alice.add_invoice(AMOUNT, "coffee")
-    result = await lnd.pay(request(invoice))
+    result = await outcome(lab, lnd, request(invoice))
     assert isinstance(result, p.PaymentSettled)
     assert result.preimage.opens(hashlock_of(invoice))
     # our LND knows the preimage before it has all signatures, and so before the hub and alice have theirs
@@ -45,7 +46,7 @@ async def test_an_invoice_is_paid_once_however_often_it_is_sent(lab: Lab) -> Non
     invoice = await alice.add_invoice(AMOUNT)
     before = await alice.channel_balance()
     results = await asyncio.gather(*(lnd.pay(request(invoice)) for _ in range(20)))
-    again = await lnd.pay(request(invoice))
+    again = await outcome(lab, lnd, request(invoice))
     assert isinstance(again, p.PaymentSettled)
     assert all(r == again or isinstance(r, p.PaymentUnknown) for r in results)
     await lab.until(alice.channel_balance, lambda msat: msat == before + AMOUNT)
@@ -55,19 +56,19 @@ async def test_no_route_is_a_proven_failure_and_the_invoice_can_be_paid_later(la
     lnd = lab.adapter(never_sent_after_s=0.0)
     invoice = await lab.client().add_invoice(AMOUNT)
     await lab.break_route()
-    result = await lnd.pay(request(invoice, timeout_s=5))
+    result = await outcome(lab, lnd, request(invoice))
     assert isinstance(result, p.PaymentFailed)
     assert result.reason == "no_route"
     assert "no attempt in flight" in result.proof
     assert await lnd.track(hashlock_of(invoice)) == result
     await lab.mend_route()
-    assert isinstance(await lnd.pay(request(invoice)), p.PaymentSettled)
+    assert isinstance(await outcome(lab, lnd, request(invoice)), p.PaymentSettled)
 
 
 async def test_more_than_the_balance_fails_as_that(lab: Lab) -> None:
     lnd = lab.adapter()
     invoice = await lab.client().add_invoice(lab.too_much_msat)
-    result = await lnd.pay(request(invoice))
+    result = await outcome(lab, lnd, request(invoice))
     assert isinstance(result, p.PaymentFailed)
     assert result.reason == "insufficient_balance"
 
@@ -77,7 +78,7 @@ async def test_limits_on_fee_and_time_lock_hold(lab: Lab, fee_limit: int, cltv_l
     """The route costs more than 1 msat; the invoice's 80 blocks, padding and the hop need more than 100."""
     lnd = lab.adapter()
     invoice = await lab.client().add_invoice(AMOUNT)
-    result = await lnd.pay(request(invoice, fee_limit=fee_limit, cltv_limit=cltv_limit))
+    result = await outcome(lab, lnd, request(invoice, fee_limit=fee_limit, cltv_limit=cltv_limit))
     assert isinstance(result, p.PaymentFailed)
     assert result.reason == "no_route"
 
@@ -102,7 +103,7 @@ async def test_a_payee_that_knows_nothing_of_it_fails_it(lab: Lab) -> None:
     lnd, alice = lab.adapter(), lab.client()
     invoice = await alice.add_invoice(AMOUNT)
     await alice.cancel(hashlock_of(invoice).raw)
-    result = await lnd.pay(request(invoice))
+    result = await outcome(lab, lnd, request(invoice))
     assert isinstance(result, p.PaymentFailed)
     assert result.reason == "incorrect_details"
 
@@ -110,7 +111,7 @@ async def test_a_payee_that_knows_nothing_of_it_fails_it(lab: Lab) -> None:
 async def test_a_payment_in_two_parts_settles_as_one(lab: Lab) -> None:
     lnd, alice = lab.adapter(), lab.client()
     invoice = await alice.add_invoice(lab.two_parts_msat)
-    result = await lnd.pay(request(invoice))
+    result = await outcome(lab, lnd, request(invoice))
     assert isinstance(result, p.PaymentSettled)
     record = await lab.client("gateway").lookup_payment(hashlock_of(invoice).raw)
     assert record is not None
@@ -182,15 +183,15 @@ async def test_a_payment_held_past_every_deadline_lives_on_and_is_never_paid_aga
     preimage = secret("deadline")
     before = await alice.channel_balance()
     invoice = await alice.add_hold_invoice(preimage.hashlock.raw, AMOUNT)
-    for _ in range(2):  # LND's own timeout of 1 s is long over, then ours
-        assert isinstance(await lnd.pay(request(invoice, timeout_s=1)), p.PaymentUnknown)
+    for _ in range(2):  # LND's own timeout of 5 s is over, then ours
+        assert isinstance(await lnd.pay(request(invoice, timeout_s=5)), p.PaymentUnknown)
         assert isinstance(await lnd.track(preimage.hashlock), p.PaymentUnknown)
     assert await alice.lookup_invoice(preimage.hashlock.raw) == "ACCEPTED"
     await lab.mine(6)
     assert isinstance(await lnd.track(preimage.hashlock), p.PaymentUnknown)
     await alice.settle(preimage.raw)
     assert isinstance(await final(lab, lnd, preimage.hashlock), p.PaymentSettled)
-    assert isinstance(await lnd.pay(request(invoice)), p.PaymentSettled)
+    assert isinstance(await outcome(lab, lnd, request(invoice)), p.PaymentSettled)
     await lab.until(alice.channel_balance, lambda msat: msat == before + AMOUNT)
 
 
