@@ -12,7 +12,7 @@ CONTRACT := tests/integration/btc_contract
 # so that neither of two processes ends with the long ones alone
 LONG_FIRST := $(addprefix tests/integration/,kill lnd lnd_path docs bad_input cl_node) tests
 
-.PHONY: demo test histories check fmt lint types unit validators validators-check lock daemons judge postgres docs docs-check wheel-test smoke clean
+.PHONY: demo test histories timelocks check fmt lint types unit validators validators-check lock daemons judge postgres docs docs-check wheel-test smoke clean
 
 demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 	$(BIN)/python -m regtest.demo --bln $(BLN)
@@ -27,6 +27,10 @@ test: $(VENV)/.dev lint types unit docs-check validators-check judge daemons pos
 histories: $(VENV)/.dev judge
 	GATEWAY_HISTORIES=1000 GATEWAY_DEVNET_HISTORIES=100 $(BIN)/pytest -n 2 $(PYTEST_ARGS) \
 		tests/property/cl_channel/test_channel_machine.py tests/integration/cl_node/test_random_histories_on_chain.py
+
+# The time locks against 10^7 sampled block paths of each of six lengths: three minutes on two cores.
+timelocks: $(VENV)/.dev
+	GATEWAY_BLOCK_PATHS=10000000 $(BIN)/pytest -n 2 $(PYTEST_ARGS) tests/unit/swap/test_sampled_blocks.py
 
 # Everything that needs no daemon, but for the tests that take some seconds each: under two minutes.
 check: $(VENV)/.dev lint types

@@ -33,6 +33,13 @@ class CardanoLaw:
         """The least time in which fewer than `blocks` blocks appear with probability <= eps."""
         return Ms(_slots_for(self.active, blocks, eps) * self.slot_ms)
 
+    def fewer_within(self, blocks: int, span: Ms) -> float:
+        """The probability that fewer than `blocks` blocks appear in `span`."""
+        slots = max(0, span.value) // self.slot_ms
+        if slots < blocks:
+            return 1.0
+        return 0.0 if self.active >= 1 else min(1.0, _binomial_below(slots, self.active, blocks))
+
 
 @lru_cache(maxsize=256)
 def _slots_for(active: Fraction, blocks: int, eps: Fraction) -> int:

@@ -65,6 +65,8 @@ class Status(Model):
     peers: int = 0
     channels: int = 0
     swaps_live: int = 0
+    swaps_at_risk: int = 0  # whose risk is at the alarm level or above
+    worst_risk: str = ""  # the largest probability of loss of any open swap, as 1.0e-06
     paused: str = ""
     alarms: list[str] = []
 
@@ -244,6 +246,12 @@ class Swap(Model):
     detail: str = ""
     invoice: str = ""
     proof: str = ""
+    risk: str = (
+        ""  # probability of losing one leg by the block laws, as 1.0e-06; empty when nothing is at stake
+    )
+    risk_level: str = ""  # calm, alarm (1e-4), act (1e-3)
+    risk_detail: str = ""
+    blocks_to_cancel: int | None = None  # btc_to_cl: until LND gives the held payment up by itself
     created_ms: int = 0
     events: list[dict[str, Any]] = []
 

@@ -7,7 +7,7 @@ import structlog
 from gateway.cl.channel import effects as f
 from gateway.cl.channel import state as s
 from gateway.cl.channel.errors import CHEQUE_ANSWERED, CHEQUE_UNKNOWN
-from gateway.cl.data.types import ChannelId
+from gateway.cl.data.types import ChannelId, Resolved
 from gateway.cl.node.chain_service import ChainService
 from gateway.cl.node.channels import Channels
 from gateway.cl.node.peers import Peers
@@ -77,6 +77,16 @@ class Legs:
             await self._channels.cancel(channel, index, code)
         except Refused as refused:
             _gone(refused)
+
+    async def claim_on_chain(self, channel: ChannelId, reason: str) -> None:
+        if isinstance(self._channels.state(channel), (s.Normal, s.Draining)):
+            await self._channels.close(channel, now=True, reason=reason)
+
+    def claim_stands(self, channel: ChannelId) -> bool:
+        state = self._channels.state(channel)
+        if not isinstance(state, s.OnChain):
+            return isinstance(state, s.Ended)
+        return state.closed_by_us or isinstance(state.output.datum.stage, Resolved)
 
     async def top_up(self, channel: ChannelId, lovelace: Lovelace) -> None:
         await self._chain.add_funds(channel, lovelace)

@@ -109,6 +109,9 @@ class GatewayNode:
         engine = running.engine
         status.swaps_live = len(running.client.runner.live) + (len(engine.runner.live) if engine else 0)
         status.paused = await engine.why_paused() if engine else ""
+        if engine is not None and (worst := engine.risks.worst()) is not None:
+            status.worst_risk = worst.shown()
+            status.swaps_at_risk = sum(bool(risk.level) for risk in engine.risks.risks.values())
         status.alarms = running.alarms
         return status
 
@@ -325,7 +328,10 @@ class GatewayNode:
             ]
         view = views.swap_view(key, state, int(str(events[0]["at_ms"])) if events else 0)
         view.events = events
-        return view
+        engine = self._node().engine
+        if engine is None:
+            return view
+        return views.show_risk(view, engine.risks.risks.get(key), engine.risks.gauges.get(key))
 
     async def cancel_swap(self, swap_id: str) -> m.Swap:
         """A swap of this gateway, or a receipt of this node whose invoice nobody pays yet."""

@@ -12,6 +12,7 @@ from gateway.cl.channel.ledger import balance
 from gateway.cl.data.types import ChannelId, Cheque
 from gateway.swap import payee, payer
 from gateway.swap import state as s
+from gateway.swap.risk import Risk
 from gateway.swap.runner import Key
 
 _NAMES = {
@@ -187,4 +188,12 @@ def swap_view(key: Key, state: s.State, created_ms: int = 0) -> m.Swap:
             view.detail = f"{code}: {detail}"
         case _:
             pass
+    return view
+
+
+def show_risk(view: m.Swap, risk: Risk | None, blocks: int | None) -> m.Swap:
+    """What the swap risks now, in its view."""
+    if risk is not None:
+        view.risk, view.risk_level, view.risk_detail = risk.shown(), risk.level.name.lower(), risk.what
+    view.blocks_to_cancel = blocks
     return view

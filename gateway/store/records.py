@@ -15,6 +15,7 @@ from gateway.hashlock import Hashlock
 from gateway.store import schema as t
 from gateway.store.errors import EXISTS, GUARD
 
+KEPT_HEADERS = 4032  # two difficulty periods
 KEPT_POINTS = 2160  # k of Cardano's ledger: nothing older can be rolled back
 
 
@@ -246,6 +247,21 @@ class Chain(_Table):
         if key is not None:
             query = query.where(t.observations.c.key == key)
         return tuple(ObservationRow(r.slot, r.topic, r.key, r.payload) for r in await self._db.execute(query))
+
+
+class Headers(_Table):
+    """Header times of the last Bitcoin blocks that were the tip when the node looked."""
+
+    async def put(self, height: int, time_ms: int) -> None:
+        """Also after a reorganisation; headers older than two difficulty periods go."""
+        await self._upsert(t.bitcoin_headers, {"height": height, "time_ms": time_ms})
+        old = t.bitcoin_headers.c.height < height - KEPT_HEADERS
+        await self._db.execute(delete(t.bitcoin_headers).where(old))
+
+    async def all(self) -> tuple[tuple[int, int], ...]:
+        """(height, time_ms), oldest first."""
+        rows = await self._db.execute(select(t.bitcoin_headers).order_by(t.bitcoin_headers.c.height))
+        return tuple((row.height, row.time_ms) for row in rows)
 
 
 class Guard(_Table):

@@ -166,6 +166,13 @@ chain_points = Table(
     Index("ix_chain_points_height", "height"),
 )
 
+bitcoin_headers = Table(
+    "bitcoin_headers",
+    metadata,
+    Column("height", Big, primary_key=True, autoincrement=False),
+    Column("time_ms", Big, nullable=False),
+)
+
 observations = Table(
     "observations",
     metadata,

@@ -13,7 +13,7 @@ from gateway.errors import Refused
 from gateway.store import schema as t
 from gateway.store.codec import Codecs
 from gateway.store.errors import CONFLICT
-from gateway.store.records import Audit, Chain, Guard, Inbox, Lookups, Payments, Peers, Quotes, Swaps
+from gateway.store.records import Audit, Chain, Guard, Headers, Inbox, Lookups, Payments, Peers, Quotes, Swaps
 
 # Built once: on the hot path SQLAlchemy would spend longer on building them than SQLite on running them.
 _KEY = (t.entities.c.kind == bindparam("b_kind"), t.entities.c.entity_id == bindparam("b_id"))
@@ -72,6 +72,7 @@ class Transaction:
         self.quotes = Quotes(connection, now_ms)
         self.payments = Payments(connection, now_ms)
         self.chain = Chain(connection)
+        self.headers = Headers(connection)
         self.guard = Guard(connection, now_ms)
         self.peers = Peers(connection, now_ms)
         self.audit = Audit(connection, now_ms)

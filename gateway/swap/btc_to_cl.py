@@ -27,8 +27,9 @@ from gateway.swap import errors
 from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
-from gateway.swap.timelock import Clocks, cheque_timeout, hold_overhead
-from gateway.units import BlockDelta, PosixMs
+from gateway.swap.risk import Level, Risk
+from gateway.swap.timelock import Clocks, cheque_timeout
+from gateway.units import PosixMs
 
 Result = Outcome[e.Event, f.Effect]
 
@@ -170,7 +171,9 @@ def _outgoing_live(
             dead = e.OutgoingProvedDead(proof)
             return Continue((dead, e.ReleaseStarted()), (f.CancelInvoice(quote.hashlock),))
         case i.Tick():
-            return Continue((), (*_again(state, context), *_alarms(state, context)))
+            return Continue((), _again(state, context))
+        case i.RiskSeen(risk, blocks):
+            return Continue((), _at_risk(state, risk, blocks))
         case i.InvoiceAnswer(InvoiceCancelled()):
             # LND gave the incoming leg up while the cheque may be claimed: never follow it (X3, X4)
             return Continue(
@@ -203,24 +206,15 @@ def _again(state: s.OutgoingIntended | s.OutgoingInFlight, context: Context) -> 
     return (offer, look)
 
 
-def _alarms(state: s.OutgoingIntended | s.OutgoingInFlight, context: Context) -> tuple[f.Effect, ...]:
-    """An alarm when LND's own cancel comes near while the cheque is unresolved."""
-    incoming = state.incoming
-    assert isinstance(incoming, s.HoldIn)
-    if context.constants is None:
+def _at_risk(
+    state: s.OutgoingIntended | s.OutgoingInFlight, risk: Risk, blocks: int | None
+) -> tuple[f.Effect, ...]:
+    """LND's own cancel comes near while the cheque is unresolved. The cheque stays: only the receiver can end it."""
+    if risk.level is Level.CALM:
         return ()
-    left = (incoming.expiry - context.clocks.height) - context.constants.hold_cancel
-    small = state.quote.bitcoin.value < context.profile.small_swap_msat
-    overhead = hold_overhead(context.profile, small=small)
-    near = BlockDelta(max(6, context.profile.blocks_in(overhead)))
-    if left > near:
-        return ()
-    return (
-        f.Alarm(
-            "swap.at_risk",
-            f"{left.value} blocks until LND cancels the held payment; the receiver should fulfil or cancel",
-        ),
-    )
+    gauge = "" if blocks is None else f"; {blocks} blocks until LND cancels the held payment"
+    words = f"{risk.shown()}: {risk.what}, and the receiver has neither fulfilled nor cancelled{gauge}"
+    return (f.Alarm(errors.AT_RISK.code, words),)
 
 
 def _claiming(state: s.PreimageKnown | s.IncomingClaiming, given: i.Input) -> Result:
@@ -234,6 +228,9 @@ def _claiming(state: s.PreimageKnown | s.IncomingClaiming, given: i.Input) -> Re
         case i.Tick() | i.InvoiceAnswer():
             quote = state.quote
             return Continue((), (f.SettleInvoice(state.preimage), f.LookUpInvoice(quote.hashlock)))
+        case i.RiskSeen(risk, _) if risk.level is not Level.CALM:
+            words = f"{risk.shown()}: {risk.what}, and LND has not settled the invoice"
+            return Continue((), (f.Alarm(errors.AT_RISK.code, words), f.SettleInvoice(state.preimage)))
         case i.CancelAsked():
             return Reject(errors.NOT_CANCELLABLE(detail="the receiver was paid"))
         case _:

@@ -20,7 +20,9 @@ from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
 from gateway.swap.quote import payable_blocks
+from gateway.swap.risk import Level, Risk
 from gateway.swap.timelock import Clocks
+from gateway.units import BlockDelta
 
 Result = Outcome[e.Event, f.Effect]
 
@@ -78,7 +80,7 @@ def _quoted(state: s.Quoted, given: i.Input, context: Context) -> Result:
                 return Continue(
                     (locked, dead, e.ReleaseStarted()), (f.CancelCheque(channel, index, limit.code),)
                 )
-            outgoing = s.PaymentOut(quote.routing_budget, limit)
+            outgoing = s.PaymentOut(quote.routing_budget, limit, context.clocks.height + limit)
             request = PaymentRequest(
                 invoice=quote.invoice,
                 hashlock=quote.hashlock,
@@ -95,6 +97,28 @@ def _quoted(state: s.Quoted, given: i.Input, context: Context) -> Result:
             return Continue((e.SwapRefused(errors.QUOTE_EXPIRED.code, "no cheque came in time"),))
         case _:
             return Wait("no cheque yet")
+
+
+def limit_now(profile: NetworkProfile, clocks: Clocks, state: s.OutgoingIntended) -> BlockDelta | Rejection:
+    """The time lock of a payment that leaves now: what its cheque still covers, and nothing above the height that
+    its intent names, so that its risk can be told from the stored swap alone."""
+    assert isinstance(state.incoming, s.ChequeIn)
+    assert isinstance(state.outgoing, s.PaymentOut)
+    limit = payable_blocks(profile, clocks, state.quote, state.incoming.timeout)
+    if isinstance(limit, Rejection) or state.outgoing.latest.value == 0:
+        return limit
+    return _not_above(state, limit, state.outgoing.latest - clocks.height, profile)
+
+
+def _not_above(
+    state: s.OutgoingIntended, limit: BlockDelta, left: BlockDelta, profile: NetworkProfile
+) -> BlockDelta | Rejection:
+    least = state.quote.final_cltv + profile.padding
+    if left < least:
+        return errors.TIMELOCK_TOO_SHORT(
+            field="latest_height", got=left.value, allowed=f">= {least.value} blocks"
+        )
+    return min(limit, left)
 
 
 def _refuse_cheque(state: s.Quoted, given: i.ChequeLocked, context: Context) -> Rejection | None:
@@ -136,7 +160,9 @@ def _outgoing_live(
                 return Continue((e.OutgoingWasSent(0),))
             return Wait(f"the payment is in flight: {why}")
         case i.Tick():
-            return Continue((), (f.LookUpPayment(quote.hashlock), *_alarms(state, context)))
+            return Continue((), (f.LookUpPayment(quote.hashlock),))
+        case i.RiskSeen(risk, _):
+            return Continue((), _at_risk(state, risk))
         case i.ChequeLocked():
             return _second_cheque(state.incoming, given)
         case i.CancelAsked():
@@ -153,20 +179,13 @@ def _second_cheque(incoming: s.Incoming, given: i.ChequeLocked) -> Result:
     return Continue((), (f.CancelCheque(given.channel, given.index, errors.HASH_IN_USE.code),))
 
 
-def _alarms(state: s.OutgoingIntended | s.OutgoingInFlight, context: Context) -> tuple[f.Effect, ...]:
-    """An alarm when a claim of this cheque could no longer be certain; the swap itself stays (X7)."""
-    incoming = state.incoming
-    assert isinstance(incoming, s.ChequeIn)
-    floor = context.clocks.now + context.profile.claim_margin + context.profile.skew
-    if incoming.timeout >= floor:
+def _at_risk(state: s.OutgoingIntended | s.OutgoingInFlight, risk: Risk) -> tuple[f.Effect, ...]:
+    """The operator hears of it; the swap itself stays (X7)."""
+    assert isinstance(state.incoming, s.ChequeIn)
+    if risk.level is Level.CALM:
         return ()
-    return (
-        f.Alarm(
-            "swap.at_risk",
-            f"the payment is unresolved and the cheque expires at {incoming.timeout.value}; "
-            f"ask the peer for a later timeout or resolve the payment",
-        ),
-    )
+    words = f"{risk.shown()}: {risk.what}, and the payment is unresolved"
+    return (f.Alarm(errors.AT_RISK.code, words),)
 
 
 def _learned(state: s.OutgoingIntended | s.OutgoingInFlight, preimage: Preimage) -> Result:
@@ -188,10 +207,23 @@ def _claiming(state: s.PreimageKnown | s.IncomingClaiming, given: i.Input) -> Re
         case i.Tick() | i.ChequeLocked():
             claim = f.FulfilCheque(state.incoming.channel, state.incoming.index, state.preimage)
             return Continue((), (claim,))
+        case i.RiskSeen(risk, _):
+            return Continue((), _claim_at_risk(state.incoming, risk))
         case i.CancelAsked():
             return Reject(errors.NOT_CANCELLABLE(detail="the payment succeeded"))
         case _:
             return Wait("the partner owes a squash for the preimage")
+
+
+def _claim_at_risk(incoming: s.ChequeIn, risk: Risk) -> tuple[f.Effect, ...]:
+    """No squash came for the preimage: the close that claims the cheque on chain waits no longer."""
+    if risk.level is Level.CALM:
+        return ()
+    words = f"{risk.shown()}: {risk.what}, and the partner owes its squash"
+    alarm = f.Alarm(errors.AT_RISK.code, words)
+    if risk.level is Level.ALARM:
+        return (alarm,)
+    return (alarm, f.ClaimOnChain(incoming.channel, words))
 
 
 def _releasing(state: s.OutgoingProvenDead | s.IncomingReleasing, given: i.Input) -> Result:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gateway.store.codec import Codecs
 from gateway.swap import effects as f
 from gateway.swap import events as e
@@ -13,17 +15,23 @@ from gateway.swap.quote import Quote
 def register(codecs: Codecs) -> None:
     codecs.register(Quote, "swap.quote")
     codecs.register_all(
-        "swap.state", s.Quoted, s.IncomingLocked, s.OutgoingIntended, s.OutgoingInFlight, s.PreimageKnown,
-        s.IncomingClaiming, s.Done, s.OutgoingProvenDead, s.IncomingReleasing, s.Released, s.Refused,
+        "swap.state", s.Quoted, s.IncomingLocked, s.PreimageKnown, s.IncomingClaiming,
+        s.Done, s.OutgoingProvenDead, s.IncomingReleasing, s.Released, s.Refused,
     )  # fmt: skip
     codecs.register_all(
-        "swap.event", e.QuoteGiven, e.InvoiceMade, e.IncomingWasLocked, e.OutgoingWasIntended,
-        e.OutgoingWasSent, e.PreimageLearned, e.ClaimStarted, e.IncomingClaimed, e.OutgoingProvedDead,
+        "swap.event", e.QuoteGiven, e.InvoiceMade, e.IncomingWasLocked, e.OutgoingWasSent,
+        e.PreimageLearned, e.ClaimStarted, e.IncomingClaimed, e.OutgoingProvedDead,
         e.ReleaseStarted, e.IncomingReleased, e.SwapRefused,
     )  # fmt: skip
+    for cls, tag in (
+        (s.OutgoingIntended, "swap.state.OutgoingIntended"),
+        (s.OutgoingInFlight, "swap.state.OutgoingInFlight"),
+        (e.OutgoingWasIntended, "swap.event.OutgoingWasIntended"),
+    ):
+        codecs.register(cls, tag, 2, {1: _without_latest})
     codecs.register_all(
         "swap.effect", f.MakeInvoice, f.PayInvoice, f.LookUpPayment, f.LookUpInvoice, f.OfferCheque,
-        f.FulfilCheque, f.CancelCheque, f.SettleInvoice, f.CancelInvoice, f.Alarm,
+        f.FulfilCheque, f.CancelCheque, f.ClaimOnChain, f.SettleInvoice, f.CancelInvoice, f.Alarm,
     )  # fmt: skip
     codecs.register_all(
         "payer.state", payer.AwaitingQuote, payer.ChequeIntended, payer.ChequeLive, payer.Paid,
@@ -41,3 +49,9 @@ def register(codecs: Codecs) -> None:
         "payee.event", payee.Requested, payee.GotInvoice, payee.StartedFulfilling, payee.WasReceived,
         payee.WasRefused,
     )  # fmt: skip
+
+
+def _without_latest(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 did not say up to which height a payment may live."""
+    outgoing = data["outgoing"]
+    return {**data, "outgoing": {**outgoing, "latest_height": 0}} if outgoing["$"] == "PaymentOut" else data

@@ -58,6 +58,14 @@ class CancelCheque:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimOnChain:
+    """Close the channel now: the close carries every cheque that we have the preimage of."""
+
+    channel: ChannelId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SettleInvoice:
     preimage: Preimage
 
@@ -83,6 +91,7 @@ Effect = (
     | OfferCheque
     | FulfilCheque
     | CancelCheque
+    | ClaimOnChain
     | SettleInvoice
     | CancelInvoice
     | Alarm

@@ -40,6 +40,7 @@ from gateway.swap import effects as f
 from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
+from gateway.swap.live_blocks import LiveBlocks
 from gateway.swap.ports import ChannelLegs
 from gateway.swap.quote import (
     InvoiceFacts,
@@ -47,13 +48,13 @@ from gateway.swap.quote import (
     Quote,
     QuoteContext,
     SwapPolicy,
-    payable_blocks,
     quote_btc_to_cl,
     quote_cl_to_btc,
 )
+from gateway.swap.risk_watch import RiskWatch
 from gateway.swap.runner import Key, Machine, Runner
 from gateway.swap.tasks import Tasks, guarded
-from gateway.swap.timelock import LEAST_STRESS, Clocks
+from gateway.swap.timelock import Clocks
 from gateway.swap.transitions import evolve
 from gateway.units import BlockHeight, Lovelace, Ms, Msat
 
@@ -103,6 +104,8 @@ class SwapEngine:
             Machine(IN, btc_to_cl.decide, evolve, self._in_context, s.FINAL),
         )
         self.runner = Runner(store, machines, self._perform, self._changed)
+        self.blocks = LiveBlocks(store, profile.bitcoin)
+        self.risks = RiskWatch(self.runner, legs, clock, profile, self._clocks, self.constants)
 
     def _changed(self, key: Key, state: Any, event: Any) -> None:
         """Called by the commit that intends a payment, before anything can look for it or send it."""
@@ -114,6 +117,7 @@ class SwapEngine:
 
     async def start(self) -> None:
         """After `runner.start`. LND may be away: the swaps stay as they are until it answers."""
+        await self.blocks.start()
         for key in list(self.runner.live):
             self._tasks.spawn(key.entity_id, self._tick(key))
         self._tasks.every(self._options.tick_s, "reconcile", self.reconcile)
@@ -125,6 +129,7 @@ class SwapEngine:
         """Every live swap looks again at the records of both networks."""
         for key in list(self.runner.live):
             await guarded(key.entity_id, self._tick(key))
+        await guarded("risks", self.risks.look())
 
     async def _tick(self, key: Key) -> None:
         try:
@@ -142,7 +147,7 @@ class SwapEngine:
         silence = self._profile.bitcoin_silence
         if silence is not None and self._clock.now() > info.best_header_ms + silence:
             raise Refused(errors.PAUSED(detail=f"no Bitcoin block for {silence.value // 60_000} min"))
-        return Clocks(self._clock.now(), info.height, LEAST_STRESS)
+        return Clocks(self._clock.now(), info.height, await self.blocks.seen(info))
 
     async def constants(self) -> TimeConstants:
         if self._constants is None:
@@ -152,7 +157,7 @@ class SwapEngine:
         return self._constants
 
     async def _out_context(self, key: Key) -> cl_to_btc.Context:
-        return cl_to_btc.Context(self._profile, await self._moment(key), self._why_paused())
+        return cl_to_btc.Context(self._profile, await self._moment(key), self._why_not(key))
 
     async def why_paused(self) -> str:
         """For people: why new swaps are refused now, LND's reasons included; empty: they are not."""
@@ -168,6 +173,13 @@ class SwapEngine:
         """New risk only with open eyes; what is under way goes on."""
         return self.paused or self._blind()
 
+    def _why_not(self, key: Key) -> str:
+        """Why this swap, still a quote, is not begun: the node's reason, or its peer's other swaps."""
+        state = self.runner.live.get(key)
+        if self._why_paused() or not isinstance(state, s.Quoted):
+            return self._why_paused()
+        return self.risks.why_not(state.quote.peer)
+
     async def _in_context(self, key: Key) -> btc_to_cl.Context:
         moment = await self._moment(key)
         constants: TimeConstants | None = None
@@ -177,7 +189,7 @@ class SwapEngine:
             if isinstance(self.runner.live.get(key), (s.Quoted, s.IncomingLocked)):
                 raise
             # what is past its risk needs none of them: a preimage does not wait for LND to come back
-        return btc_to_cl.Context(self._profile, moment, constants, key.attempt, self._why_paused())
+        return btc_to_cl.Context(self._profile, moment, constants, key.attempt, self._why_not(key))
 
     async def _moment(self, key: Key) -> Clocks:
         """Needs LND only where new risk may follow; a swap past that moves on without it."""
@@ -189,7 +201,7 @@ class SwapEngine:
         except Refused:
             # without LND the height is unknown: the HTLC's own expiry is the latest that it can be
             expiry = getattr(getattr(state, "incoming", None), "expiry", BlockHeight(0))
-            return Clocks(self._clock.now(), expiry, LEAST_STRESS)
+            return Clocks(self._clock.now(), expiry, self.blocks.stress)
 
     async def _liquidity(self, channel: ChannelId) -> tuple[Liquidity, bytes] | Rejection:
         standing = await self._legs.standing(channel)
@@ -233,6 +245,9 @@ class SwapEngine:
         paused = self._why_paused()
         if paused:
             return errors.PAUSED(detail=paused)
+        refusal = self.risks.refusal(peer)
+        if refusal is not None:
+            return refusal
         found = await self._liquidity(channel)
         if isinstance(found, Rejection):
             return found
@@ -423,6 +438,8 @@ class SwapEngine:
                 await self._legs.fulfil_cheque(channel, index, preimage)
             case f.CancelCheque(channel, index, code):
                 await self._legs.cancel_cheque(channel, index, code)
+            case f.ClaimOnChain(channel, reason):
+                await self._legs.claim_on_chain(channel, reason)
             case f.SettleInvoice(preimage):
                 await self._btc.settle_invoice(preimage)
                 await self._answer_invoice(key, preimage.hashlock)
@@ -456,8 +473,7 @@ class SwapEngine:
             clocks = await self._clocks()  # LND counts the limit from its own height at the start
             state = self.runner.live.get(key)
             if key in self._unsent and isinstance(state, s.OutgoingIntended):
-                assert isinstance(state.incoming, s.ChequeIn)
-                limit = payable_blocks(self._profile, clocks, state.quote, state.incoming.timeout)
+                limit = cl_to_btc.limit_now(self._profile, clocks, state)
                 self._unsent.discard(key)  # from here on it may have left
                 if isinstance(limit, Rejection):
                     result: PaymentResult = PaymentFailed(

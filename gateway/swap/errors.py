@@ -231,6 +231,14 @@ QUOTE_TOO_LONG = define(
     "the quote would lock the cheque for too long",
     "Ask the payee for an invoice with a smaller min_final_cltv_expiry_delta.",
 )
+PEER_AT_RISK = define(
+    "swap.peer_at_risk",
+    Fault.REMOTE,
+    _R,
+    "an open swap of this peer is at risk: no new one until it is resolved",
+    "Resolve the open swap (gateway swap why), or wait until it is resolved.",
+    503,
+)
 AT_RISK = define(
     "swap.at_risk",
     Fault.REMOTE,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.btc.ports import InvoiceState, PaymentResult
 from gateway.cl.data.types import ChannelId
 from gateway.hashlock import Preimage
+from gateway.swap.risk import Risk
 from gateway.units import Lovelace, PosixMs
 
 
@@ -86,6 +87,14 @@ class IncomingChequeReleased:
 
 
 @dataclass(frozen=True, slots=True)
+class RiskSeen:
+    """What the swap risks now, computed at every Bitcoin block. `blocks_to_cancel`: of the held payment, if any."""
+
+    risk: Risk
+    blocks_to_cancel: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed or the operator looks: a chance to ask again, never to give up a leg."""
 
@@ -106,6 +115,7 @@ Input = (
     | OutgoingChequeDead
     | IncomingChequeSettled
     | IncomingChequeReleased
+    | RiskSeen
     | Tick
     | CancelAsked
 )

@@ -41,6 +41,7 @@ class PaymentOut:
 
     fee_limit: Msat
     cltv_limit: BlockDelta
+    latest: BlockHeight  # whenever it is sent, no part of it expires above this; 0: not known (older rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,17 +91,22 @@ def fast(law: BitcoinLaw, blocks: BlockDelta, eps: Fraction) -> Ms:
     return Ms(math.floor(_fast_units(blocks.value, eps) * law.block_ms))
 
 
+STRESS_WINDOWS = (144, 2016)  # live blocks: a day, a difficulty period
+
+
 def stress(law: BitcoinLaw, headers: Sequence[tuple[int, PosixMs]]) -> Fraction:
     """s and f: at least 5/4; with 144 live headers the longer of the mean gaps of the last 144 and 2016, plus 10%.
 
-    `headers` are (height, header time), oldest first; those below the profile's start height are not counted.
+    `headers` are (height, header time), oldest first; those below the profile's start height are not counted. Where
+    some are missing (the node was away) a window begins at the newest one that lies far enough back.
     """
     live = [(h, t) for h, t in headers if h >= law.start_height]
     worst = LEAST_STRESS
-    for window in (144, 2016):
-        if len(live) > window:
-            (_, first), (_, last) = live[-window - 1], live[-1]
-            gap = Fraction((last - first).value, window)
+    for window in STRESS_WINDOWS:
+        before = [(h, t) for h, t in live if h <= live[-1][0] - window]
+        if before:
+            (first_height, first), (last_height, last) = before[-1], live[-1]
+            gap = Fraction((last - first).value, last_height - first_height)
             worst = max(worst, gap / law.block_ms * Fraction(11, 10))
     return worst
 

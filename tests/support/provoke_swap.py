@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from gateway.bolt.bolt11 import decode
@@ -33,6 +34,9 @@ from gateway.swap.quote import (
     quote_btc_to_cl,
     quote_cl_to_btc,
 )
+from gateway.swap.risk import Risk
+from gateway.swap.risk_watch import RiskWatch
+from gateway.swap.runner import Key
 from gateway.swap.timelock import Clocks
 from gateway.units import BlockDelta, BlockHeight, Lovelace, Ms, Msat, PosixMs, Rate
 from tests.support.provoke import arefused, provokes
@@ -158,7 +162,7 @@ def held_payments_that_become_no_cheque(_: Path) -> Any:
 
 @provokes("swap.preimage.wrong", "swap.not_cancellable")
 def a_payment_under_way(_: Path) -> Any:
-    incoming, outgoing = s.ChequeIn(CHANNEL, 3, NOW), s.PaymentOut(Msat(1), BlockDelta(90))
+    incoming, outgoing = s.ChequeIn(CHANNEL, 3, NOW), s.PaymentOut(Msat(1), BlockDelta(90), BlockHeight(690))
     state = s.OutgoingInFlight(quoted().quote, incoming, outgoing, 0)
     context = cl_to_btc.Context(REGTEST, Clocks(NOW, BlockHeight(600)), "")
     wrong = i.PaymentAnswer(b.PaymentSettled(Preimage(b"\x08" * 32), Msat(0)))
@@ -237,9 +241,25 @@ def what_lnd_does_to_a_held_payment(_: Path) -> Any:
         incoming(gone),
         incoming(settled),
         incoming(gone, state=live),
-        incoming(i.Tick(), height=740, state=live),
+        incoming(i.RiskSeen(Risk(2e-3, "3 Bitcoin blocks may come"), 5), height=740, state=live),
         incoming(settled, state=s.IncomingReleasing(quote, hold, "the receiver cancelled")),
     ]
+
+
+@provokes("swap.peer_at_risk")
+def a_peer_whose_payment_is_late(_: Path) -> Any:
+    world: Any = None  # nothing is looked at: the risk is known already
+    state = s.OutgoingInFlight(
+        quoted().quote,
+        s.ChequeIn(CHANNEL, 3, NOW),
+        s.PaymentOut(Msat(1), BlockDelta(90), BlockHeight(690)),
+        0,
+    )
+    key = Key("swap.out", SECRET.hashlock, 1)
+    watch = RiskWatch(SimpleNamespace(live={key: state}), world, world, REGTEST, world, world)  # type: ignore[arg-type]
+    assert watch.refusal(PEER) is None
+    watch.risks[key] = Risk(1e-3, "the payment is late")
+    return watch.refusal(PEER)
 
 
 def priced(after: int = 0, **changes: Any) -> Any:
@@ -292,7 +312,10 @@ def payments_that_lnd_proves_failed(_: Path) -> Any:
 
     context = cl_to_btc.Context(REGTEST, Clocks(NOW, BlockHeight(600)), "")
     paying = s.OutgoingInFlight(
-        quoted().quote, s.ChequeIn(CHANNEL, 3, NOW + Ms(10**7)), s.PaymentOut(Msat(1), BlockDelta(90)), 0
+        quoted().quote,
+        s.ChequeIn(CHANNEL, 3, NOW + Ms(10**7)),
+        s.PaymentOut(Msat(1), BlockDelta(90), BlockHeight(690)),
+        0,
     )
     reasons = set(_REASONS.values())
     given = [i.PaymentAnswer(b.PaymentFailed(reason, "FAILED")) for reason in sorted(reasons)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.btc import ports as b
 from gateway.cl.data.types import ChannelId
+from gateway.errors import Rejection
 from gateway.hashlock import Preimage
 from gateway.outcome import Continue, Reject, Wait
 from gateway.profile import REGTEST
@@ -20,6 +22,7 @@ from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
 from gateway.swap.quote import Direction, Quote
+from gateway.swap.risk import Risk
 from gateway.swap.timelock import Clocks
 from gateway.swap.transitions import EDGES, IllegalEdge, evolve
 from gateway.units import BlockDelta, BlockHeight, Lovelace, Ms, Msat, PosixMs, Rate
@@ -90,6 +93,30 @@ class TestClToBtc:
         assert pay.request.fee_limit == Msat(1000)
         assert pay.request.cltv_limit >= BlockDelta(83)
 
+    @pytest.mark.threat("X1")
+    def test_a_late_send_never_lives_above_the_height_of_its_intent(self) -> None:
+        """Else the risk of a payment in flight could not be told from what is stored."""
+        state, _ = run(Direction.CL_TO_BTC, cheque())
+        assert isinstance(state, s.OutgoingIntended)
+        assert isinstance(state.outgoing, s.PaymentOut)
+        limit = state.outgoing.cltv_limit
+        assert cl_to_btc.limit_now(REGTEST, clocks(), state) == limit
+        late = cl_to_btc.limit_now(REGTEST, clocks(height=605), state)
+        assert late == limit - BlockDelta(5)
+        gone = cl_to_btc.limit_now(REGTEST, clocks(height=600 + limit.value), state)
+        assert isinstance(gone, Rejection)
+        assert gone.spec is errors.TIMELOCK_TOO_SHORT
+        older = replace(state, outgoing=replace(state.outgoing, latest=BlockHeight(0)))
+        assert cl_to_btc.limit_now(REGTEST, clocks(height=605), older) == limit
+
+    def test_no_squash_in_time_claims_on_chain(self) -> None:
+        state, _ = run(Direction.CL_TO_BTC, cheque(), SETTLED)
+        for probability, kinds in ((9e-5, []), (1e-4, [f.Alarm]), (1e-3, [f.Alarm, f.ClaimOnChain])):
+            outcome = cl_to_btc.decide(state, i.RiskSeen(Risk(probability, "late")), out_context())
+            assert isinstance(outcome, Continue)
+            assert not outcome.events
+            assert [type(one) for one in outcome.effects] == kinds
+
     def test_settled_claims_the_cheque(self) -> None:
         state, effects = run(Direction.CL_TO_BTC, cheque(), SETTLED)
         assert isinstance(state, s.IncomingClaiming)
@@ -106,7 +133,11 @@ class TestClToBtc:
         outcome = cl_to_btc.decide(state, i.Tick(), month)
         assert isinstance(outcome, Continue)
         assert not outcome.events
-        assert {type(x) for x in outcome.effects} == {f.LookUpPayment, f.Alarm}
+        assert {type(x) for x in outcome.effects} == {f.LookUpPayment}
+        certain = cl_to_btc.decide(state, i.RiskSeen(Risk(1.0, "too late")), month)
+        assert isinstance(certain, Continue)
+        assert not certain.events
+        assert [x.code for x in certain.effects if isinstance(x, f.Alarm)] == [errors.AT_RISK.code]
 
     def test_only_a_proof_cancels_the_cheque(self) -> None:
         state, effects = run(Direction.CL_TO_BTC, cheque(), UNKNOWN, FAILED)
@@ -225,7 +256,7 @@ class TestBtcToCl:
 
     def test_an_alarm_rings_before_lnd_cancels(self) -> None:
         state, _ = run(Direction.BTC_TO_CL, self.READY, HELD, i.ChequeOffered(9))
-        outcome = btc_to_cl.decide(state, i.Tick(), in_context(height=740))
+        outcome = btc_to_cl.decide(state, i.RiskSeen(Risk(2e-4, "20 blocks"), 2), in_context(height=740))
         assert isinstance(outcome, Continue)
         assert any(isinstance(x, f.Alarm) for x in outcome.effects)
         assert not outcome.events
@@ -234,13 +265,13 @@ class TestBtcToCl:
 OUT_INPUTS: list[Any] = [
     cheque(), cheque(index=4), cheque(amount=1), SETTLED, FAILED, UNKNOWN, i.PreimageSeen(SECRET),
     i.PreimageSeen(Preimage(b"\x08" * 32)), i.IncomingChequeSettled("s"), i.IncomingChequeReleased("r"),
-    i.Tick(), i.CancelAsked(),
+    i.Tick(), i.CancelAsked(), i.RiskSeen(Risk(2e-4, "x")), i.RiskSeen(Risk(1.0, "x")),
 ]  # fmt: skip
 IN_INPUTS: list[Any] = [
     TestBtcToCl.READY, HELD, CANCELLED, LND_SETTLED, i.InvoiceAnswer(b.InvoiceOpen("x")),
     i.InvoiceAnswer(b.InvoiceNotFound()), i.ChequeOffered(9), i.ChequeNotOffered("c", "d"),
     i.PreimageSeen(SECRET), i.PreimageSeen(Preimage(b"\x08" * 32)), i.OutgoingChequeDead("proof"),
-    i.Tick(), i.CancelAsked(),
+    i.Tick(), i.CancelAsked(), i.RiskSeen(Risk(2e-4, "x")), i.RiskSeen(Risk(1.0, "x")),
 ]  # fmt: skip
 visited: set[tuple[str, str]] = set()
 
@@ -295,7 +326,7 @@ def test_no_order_of_inputs_breaks_the_law_paying_in(sequence: list[tuple[Any, i
 def test_edges_are_exactly_what_evolve_takes() -> None:
     """EDGES (from which the diagram is drawn) and evolve agree on every pair of state and event."""
     q = quote(Direction.CL_TO_BTC)
-    incoming, outgoing = s.ChequeIn(CHANNEL, 3, NOW), s.PaymentOut(Msat(1), BlockDelta(90))
+    incoming, outgoing = s.ChequeIn(CHANNEL, 3, NOW), s.PaymentOut(Msat(1), BlockDelta(90), BlockHeight(690))
     states = [
         s.Quoted(q), s.IncomingLocked(q, incoming), s.OutgoingIntended(q, incoming, outgoing),
         s.OutgoingInFlight(q, incoming, outgoing, 0), s.PreimageKnown(q, incoming, SECRET),

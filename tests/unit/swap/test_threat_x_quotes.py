@@ -349,7 +349,7 @@ async def test_only_a_payment_that_failed_is_quoted_again(tmp_path: Path, end: s
         ending: tuple[e.Event, ...] = (e.SwapRefused("swap.cancelled", "test"),)
         if end == "paid":
             ending = (
-                locked, e.OutgoingWasIntended(s.PaymentOut(quote.routing_budget, BlockDelta(9))),
+                locked, e.OutgoingWasIntended(s.PaymentOut(quote.routing_budget, BlockDelta(9), BlockHeight(609))),
                 e.PreimageLearned(Preimage(b"\x01" * 32)), e.ClaimStarted(), e.IncomingClaimed("squash"),
             )  # fmt: skip
         async with swaps._store.transaction("test") as tx:
