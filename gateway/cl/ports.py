@@ -126,6 +126,12 @@ class ChainSubmitter(Protocol):
     async def submit(self, tx_cbor: bytes) -> SubmitResult: ...
 
 
+class ChainProvider(ChainReader, ChainFollower, ChainSubmitter, Protocol):
+    """All that a node asks of Cardano, by one provider (or several that act as one)."""
+
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExUnits:
     mem: int

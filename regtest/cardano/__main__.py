@@ -19,6 +19,7 @@ def parse_arguments(arguments: list[str] | None = None) -> tuple[DevnetOptions, 
     parser = argparse.ArgumentParser(prog="python -m regtest.cardano", description=__doc__)
     parser.add_argument("--ogmios-port", type=int, default=0)
     parser.add_argument("--kupo-port", type=int, default=0)
+    parser.add_argument("--blockfrost-port", type=int, default=0)
     parser.add_argument("--control-port", type=int, default=0)
     parser.add_argument("--network-magic", type=int, default=42)
     parser.add_argument("--start-ms", type=int, help="system start; default: now")
@@ -36,6 +37,7 @@ def parse_arguments(arguments: list[str] | None = None) -> tuple[DevnetOptions, 
         block_on_submit=given.block_on_submit,
         ogmios_port=given.ogmios_port,
         kupo_port=given.kupo_port,
+        blockfrost_port=given.blockfrost_port,
         control_port=given.control_port,
         journal=given.journal,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from regtest.cardano.blockfrost import Blockfrost
 from regtest.cardano.chain import Block, Chain, RolledBack
 from regtest.cardano.clock import LedgerClock
 from regtest.cardano.control import Control
@@ -49,6 +50,7 @@ class DevnetOptions:
     host: str = "127.0.0.1"
     ogmios_port: int = 0
     kupo_port: int = 0
+    blockfrost_port: int = 0
     control_port: int = 0
     journal: Path | None = None  # keeps the chain over a restart
 
@@ -80,20 +82,26 @@ class Devnet:
         )
         self._kupo_view = View(self.chain, self.faults, "kupo", self.now_slot)
         self._kupo = WebServer(Kupo(self._kupo_view).handle, self.options.host, self.options.kupo_port)
+        self._blockfrost_view = View(self.chain, self.faults, "blockfrost", self.now_slot)
+        self._blockfrost = WebServer(
+            Blockfrost(self._blockfrost_view, self._submit_rpc, self.options.network_magic).handle,
+            self.options.host,
+            self.options.blockfrost_port,
+        )
         self._control = WebServer(Control(self).handle, self.options.host, self.options.control_port)
-        self._ports = (0, 0, 0)
+        self._ports = (0, 0, 0, 0)
         self._miner: asyncio.Task[None] | None = None
         self.stopped = asyncio.Event()
 
     # -- life --------------------------------------------------------------------------------
 
     async def start(self) -> Devnet:
-        ogmios, kupo, control = (
+        self._ports = (
             await self._ogmios.start(),
             await self._kupo.start(),
             await self._control.start(),
+            await self._blockfrost.start(),
         )
-        self._ports = (ogmios, kupo, control)
         self._closed = False
         if self.judge is not None:
             self.judge.begin(self.chain.pool_utxo, self.chain.time, self.chain.params)
@@ -107,7 +115,9 @@ class Devnet:
         self._closed = True
         if self._miner is not None:
             self._miner.cancel()
-        await asyncio.gather(self._ogmios.stop(), self._kupo.stop(), self._control.stop())
+        await asyncio.gather(
+            self._ogmios.stop(), self._kupo.stop(), self._control.stop(), self._blockfrost.stop()
+        )
         if self.judge is not None:
             await self.judge.close()
         self._journal.close()
@@ -129,6 +139,10 @@ class Devnet:
     @property
     def control_url(self) -> str:
         return f"http://{self.options.host}:{self._ports[2]}"
+
+    @property
+    def blockfrost_url(self) -> str:
+        return f"http://{self.options.host}:{self._ports[3]}/api/v0"
 
     # -- time and blocks ---------------------------------------------------------------------
 
@@ -248,10 +262,13 @@ class Devnet:
         """See `Faults`. An outage cuts the connections that are open."""
         self.faults.update(changes)
         self._kupo_view.freeze()
+        self._blockfrost_view.freeze()
         if self.faults.ogmios_down:
             self._ogmios.disconnect()
         if self.faults.kupo_down:
             self._kupo.disconnect()
+        if self.faults.blockfrost_down:
+            self._blockfrost.disconnect()
         self._ogmios.notify()
 
     def clear_faults(self) -> None:
@@ -259,9 +276,10 @@ class Devnet:
         self.set_faults()
 
     def disconnect(self) -> None:
-        """Cuts every open connection of Ogmios and Kupo once."""
+        """Cuts every open connection of the providers once."""
         self._ogmios.disconnect()
         self._kupo.disconnect()
+        self._blockfrost.disconnect()
 
     def _resync(self, reason: str) -> None:
         if self.judge is not None:
@@ -272,6 +290,7 @@ class Devnet:
         return {
             "ogmios_url": self.ogmios_url,
             "kupo_url": self.kupo_url,
+            "blockfrost_url": self.blockfrost_url,
             "control_url": self.control_url,
             "network_magic": self.options.network_magic,
             "system_start_ms": self.chain.time.system_start_ms,

@@ -18,6 +18,10 @@ class Faults:
     ogmios_lag_blocks: int = 0  # the newest blocks are hidden
     kupo_lag_blocks: int = 0
     kupo_lie: bool = False  # the checkpoint moves, the matches stay as they were when this was set
+    blockfrost_down: bool = False
+    blockfrost_lag_blocks: int = 0
+    blockfrost_lie: bool = False  # blocks move, the unspent outputs stay as they were when this was set
+    rate_limits: int = 0  # the next answers of Blockfrost are 429
     delay_ms: int = 0  # before every answer
     refuse_submits: int = 0  # the next submissions are refused (mempool full)
     drop_submits: int = 0  # … are accepted, then forgotten
@@ -52,7 +56,7 @@ def _off() -> dict[str, Any]:
 
 
 class View:
-    """One service's view: `service` is "ogmios" or "kupo"."""
+    """One service's view: `service` is the first word of its faults (ogmios, kupo, blockfrost)."""
 
     def __init__(self, chain: Chain, faults: Faults, service: str, now_slot: Callable[[], int]) -> None:
         self.chain = chain
@@ -69,6 +73,9 @@ class View:
     def delay_ms(self) -> int:
         return self._faults.delay_ms
 
+    def strike(self, fault: str) -> bool:
+        return self._faults.strike(fault)
+
     def height(self) -> int:
         lag = int(getattr(self._faults, f"{self._service}_lag_blocks"))
         return max(0, self.chain.tip.height - lag)
@@ -80,8 +87,8 @@ class View:
         return self.chain.blocks[: self.height() + 1]
 
     def utxo_height(self) -> int:
-        """Differs from `height` only while Kupo is told to lie."""
-        if not (self._service == "kupo" and self._faults.kupo_lie):
+        """Differs from `height` only while the service is told to lie."""
+        if not getattr(self._faults, f"{self._service}_lie", False):
             self._frozen = None
             return self.height()
         if self._frozen is None:

@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 MAX_BODY = 4 * 1024 * 1024
 REASONS = {200: "OK", 202: "Accepted", 304: "Not Modified", 400: "Bad Request", 404: "Not Found",
-           405: "Method Not Allowed", 413: "Content Too Large", 500: "Internal Server Error",
-           503: "Service Unavailable"}  # fmt: skip
+           405: "Method Not Allowed", 413: "Content Too Large", 425: "Too Early", 429: "Too Many Requests",
+           500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

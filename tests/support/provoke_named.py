@@ -64,6 +64,10 @@ proved_by(
     "cl.chain.rpc_refused",
 )
 proved_by(_HOSTILE + "test_a_bad_block_ends_the_stream_with_its_code", "cl.chain.no_transaction_cbor")
+_BLOCKFROST = "tests/unit/cl_chain/test_blockfrost_hostile_answers.py::"
+proved_by(
+    _BLOCKFROST + "test_a_bad_tip_has_its_code_and_field", "cl.chain.key_refused", "cl.chain.rate_limited"
+)
 _VIEW = "tests/unit/cl_chain/test_chain_view.py::"
 proved_by(
     _VIEW + "test_only_k_blocks_are_kept_and_deeper_rollbacks_are_refused", "cl.chain.rollback_too_deep"

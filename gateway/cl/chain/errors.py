@@ -7,7 +7,7 @@ DOWN = define(
     Fault.ENVIRONMENT,
     Action.RETRY,
     "the chain provider cannot be reached or has ended the connection",
-    "Check that Ogmios and Kupo run and that the configuration has their addresses; the node retries by itself.",
+    "Check that the provider runs and that the configuration has its address; the node retries by itself.",
     503,
 )
 TIMEOUT = define(
@@ -15,7 +15,7 @@ TIMEOUT = define(
     Fault.ENVIRONMENT,
     Action.RETRY,
     "the chain provider did not answer in time",
-    "Check the load and the network of the machine that runs Ogmios and Kupo; the node retries by itself.",
+    "Check the load and the network of the machine that runs the provider; the node retries by itself.",
     503,
 )
 MALFORMED = define(
@@ -23,7 +23,7 @@ MALFORMED = define(
     Fault.ENVIRONMENT,
     Action.RETRY,
     "the chain provider's answer has a wrong form",
-    "Check the versions of Ogmios (6) and Kupo (2.8 or newer) and that the address is theirs.",
+    "Check the provider's version (Ogmios 6, Kupo 2.8 or newer) and that the address is its own.",
     502,
 )
 NO_CBOR = define(
@@ -95,7 +95,7 @@ REFUSED = define(
     Fault.ENVIRONMENT,
     Action.RETRY,
     "the chain provider refused a request",
-    "See the detail; check the version and the configuration of Ogmios and Kupo.",
+    "See the detail; check the provider's version and configuration.",
     502,
 )
 SUBMIT_REFUSED = define(
@@ -127,5 +127,21 @@ BAD_URL = define(
     Fault.LOCAL,
     Action.STOP,
     "the address of a chain provider cannot be used",
-    "Use ws:// or wss:// for Ogmios and http:// or https:// for Kupo.",
+    "Use ws:// or wss:// for Ogmios, http:// or https:// for Kupo, Blockfrost and Koios.",
+)
+RATE_LIMITED = define(
+    "cl.chain.rate_limited",
+    Fault.ENVIRONMENT,
+    Action.RETRY,
+    "the chain provider asks for fewer requests",
+    "The node waits as long as the provider says. If it repeats, take a larger plan or add a second provider.",
+    503,
+)
+KEY_REFUSED = define(
+    "cl.chain.key_refused",
+    Fault.LOCAL,
+    Action.STOP,
+    "the chain provider does not accept our key",
+    "Check the key (its file or environment variable), its network, and that the plan has not run out.",
+    502,
 )

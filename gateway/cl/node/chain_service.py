@@ -16,7 +16,6 @@ import structlog
 from gateway.cl.chain.clock import ChainClock, SystemClock
 from gateway.cl.chain.eras import time_of
 from gateway.cl.chain.follower import Follower
-from gateway.cl.chain.ogmios_kupo import OgmiosKupo
 from gateway.cl.chain.points import SECURITY_BLOCKS
 from gateway.cl.chain.view import (
     Back,
@@ -39,7 +38,7 @@ from gateway.cl.l1.parse import ChannelOutput, parse_output
 from gateway.cl.node import chain_rows
 from gateway.cl.node.wallet import OwnTransactions, Wallet
 from gateway.cl.node.watched import Watched
-from gateway.cl.ports import Evaluator, Signer, Utxo
+from gateway.cl.ports import ChainProvider, Evaluator, Signer, Utxo
 from gateway.errors import Refused, Rejection
 from gateway.profile import NetworkProfile
 from gateway.store.store import Store
@@ -57,7 +56,7 @@ class ChainService:
     def __init__(
         self,
         store: Store,
-        provider: OgmiosKupo,
+        provider: ChainProvider,
         signer: Signer,
         clock: SystemClock | ChainClock,
         profile: NetworkProfile,

@@ -17,7 +17,6 @@ from typing import TypeVar
 
 import structlog
 
-from gateway.cl.chain.ogmios_kupo import OgmiosKupo
 from gateway.cl.chain.view import TxSeen, View
 from gateway.cl.data.blueprint import Blueprint
 from gateway.cl.data.books import Verify
@@ -29,6 +28,7 @@ from gateway.cl.l1.intents import BuiltTx, Intent
 from gateway.cl.l1.validity import choose_window
 from gateway.cl.l1.view import ChainView
 from gateway.cl.ports import (
+    ChainProvider,
     ChainReader,
     ChainSubmitter,
     Clock,
@@ -205,7 +205,7 @@ class Wallet:
     def __init__(
         self,
         own: OwnTransactions,
-        provider: OgmiosKupo,
+        provider: ChainProvider,
         signer: Signer,
         clock: Clock,
         profile: NetworkProfile,

@@ -1,6 +1,6 @@
-"""What ChainReader, ChainFollower and ChainSubmitter promise, by the production adapter on the devnet.
+"""What ChainReader, ChainFollower and ChainSubmitter promise, by every production adapter on the devnet.
 
-Written against the ports: another provider's adapter is added to `provider` and must pass it all.
+Written against the ports: another provider's adapter is added to `KINDS` and must pass it all.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from gateway.cl.chain.address import address_text
 from gateway.cl.chain.clock import ChainClock
 from gateway.cl.chain.eras import slot_at, time_of
 from gateway.cl.chain.follower import Backoff, Follower
-from gateway.cl.chain.kupo import Kupo
-from gateway.cl.chain.ogmios import Ogmios
-from gateway.cl.chain.ogmios_kupo import OgmiosKupo
 from gateway.cl.chain.points import ORIGIN
 from gateway.cl.chain.txcbor import transaction_id
 from gateway.cl.chain.view import Back, ChannelCreated, ChannelSpent, Deep, Step, View
@@ -26,6 +23,7 @@ from gateway.cl.data.codec import BOLT_TOKEN
 from gateway.cl.data.types import OutputRef
 from gateway.cl.ports import (
     ChainEvent,
+    ChainProvider,
     Point,
     RollBackward,
     RollForward,
@@ -39,6 +37,7 @@ from gateway.units import PosixMs
 from regtest.cardano import Devnet
 from regtest.cardano.transaction import Output, Pointer, Ref
 from tests.support.chain_blocks import POLICY, Rows, token
+from tests.support.chain_providers import KINDS, Kind
 from tests.support.devnet_drafts import ALWAYS_V3, UNIT, Draft, key, key_address, make_output, script_address
 
 pytestmark = [pytest.mark.devnet, pytest.mark.node]
@@ -50,19 +49,19 @@ ADA = 1_000_000
 UNITS = (200_000, 100_000_000)
 
 
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return request.param  # type: ignore[no-any-return]
+
+
 @pytest.fixture
-async def provider(devnet: Devnet) -> AsyncIterator[OgmiosKupo]:
-    made = connect(devnet)
+async def provider(devnet: Devnet, kind: Kind) -> AsyncIterator[ChainProvider]:
+    made = kind.connect(devnet)
     yield made
     await made.close()
 
 
-def connect(devnet: Devnet, timeout_s: float = 10.0) -> OgmiosKupo:
-    ogmios = Ogmios(devnet.ogmios_url, timeout_s=timeout_s)
-    return OgmiosKupo(ogmios, Kupo(devnet.kupo_url, timeout_s=timeout_s), devnet.options.network_magic)
-
-
-async def funds(devnet: Devnet, provider: OgmiosKupo, count: int = 2) -> list[Utxo]:
+async def funds(devnet: Devnet, provider: ChainProvider, count: int = 2) -> list[Utxo]:
     devnet.faucet([(HOME, 100 * ADA)] * count)
     return list(await provider.utxos_at(HOME))
 
@@ -121,7 +120,7 @@ def step_channel(number: int, at: OutputRef, lovelace: int, source: Utxo, collat
 
 
 async def take(
-    provider: OgmiosKupo, points: list[Point], count: int, seconds: float = 10
+    provider: ChainProvider, points: list[Point], count: int, seconds: float = 10
 ) -> list[ChainEvent]:
     events: list[ChainEvent] = []
     async with asyncio.timeout(seconds):
@@ -141,7 +140,7 @@ async def refusal(work: Any) -> str:
 # --- ChainReader ---------------------------------------------------------------------------------
 
 
-async def test_tip_and_params(devnet: Devnet, provider: OgmiosKupo) -> None:
+async def test_tip_and_params(devnet: Devnet, provider: ChainProvider) -> None:
     devnet.mine(3)
     tip = await provider.tip()
     assert (tip.height, tip.point.slot.value) == (devnet.tip.height, devnet.tip.slot)
@@ -156,7 +155,7 @@ async def test_tip_and_params(devnet: Devnet, provider: OgmiosKupo) -> None:
     assert slot_at(params.eras, PosixMs(moment.value + 999)) == tip.point.slot
 
 
-async def test_outputs_by_address_policy_and_reference(devnet: Devnet, provider: OgmiosKupo) -> None:
+async def test_outputs_by_address_policy_and_reference(devnet: Devnet, provider: ChainProvider) -> None:
     assert await provider.utxos_at(HOME) == ()
     first, second = await funds(devnet, provider)
     assert first.created_at is not None
@@ -175,7 +174,7 @@ async def test_outputs_by_address_policy_and_reference(devnet: Devnet, provider:
     assert await provider.utxos_by_ref([]) == ()
 
 
-async def test_datum_hashes_and_reference_scripts(devnet: Devnet, provider: OgmiosKupo) -> None:
+async def test_datum_hashes_and_reference_scripts(devnet: Devnet, provider: ChainProvider) -> None:
     (source,) = await funds(devnet, provider, 1)
     outputs = [
         make_output(key_address(ALICE), 5 * ADA, script=ALWAYS_V3),
@@ -190,53 +189,37 @@ async def test_datum_hashes_and_reference_scripts(devnet: Devnet, provider: Ogmi
     assert (by_index[1].datum_cbor, by_index[1].datum_hash) == (None, b"\x07" * 32)
 
 
-async def test_another_network_is_refused(devnet: Devnet) -> None:
-    wrong = OgmiosKupo(Ogmios(devnet.ogmios_url), Kupo(devnet.kupo_url), devnet.options.network_magic + 1)
+async def test_another_network_is_refused(devnet: Devnet, kind: Kind) -> None:
+    wrong = kind.connect(devnet, magic=devnet.options.network_magic + 1)
     assert await refusal(wrong.tip()) == "cl.chain.wrong_network"
     assert await refusal(take(wrong, [], 1)) == "cl.chain.wrong_network"
     assert isinstance(await wrong.submit(bytes.fromhex("84a0a0f5f6")), SubmitUnknown)
     await wrong.close()
 
 
-async def test_provider_down_and_back(devnet: Devnet, provider: OgmiosKupo) -> None:
-    devnet.set_faults(ogmios_down=True)
+async def test_provider_down_and_back(devnet: Devnet, kind: Kind, provider: ChainProvider) -> None:
+    for fault in kind.down:
+        devnet.set_faults(**{fault: True})
+        assert await refusal(provider.utxos_at(HOME)) == "cl.chain.provider_down"
+        devnet.clear_faults()
+    devnet.set_faults(**{kind.down[0]: True})
     assert await refusal(provider.tip()) == "cl.chain.provider_down"
-    devnet.set_faults(ogmios_down=False, kupo_down=True)
-    assert await refusal(provider.utxos_at(HOME)) == "cl.chain.provider_down"
     devnet.clear_faults()
     assert await provider.utxos_at(HOME) == ()
 
 
-async def test_a_late_provider_is_a_timeout(devnet: Devnet) -> None:
-    late = connect(devnet, timeout_s=0.2)
+async def test_a_late_provider_is_a_timeout(devnet: Devnet, kind: Kind) -> None:
+    late = kind.connect(devnet, timeout_s=0.2)
     devnet.set_faults(delay_ms=1_000)
     assert await refusal(late.tip()) == "cl.chain.timeout"
-    assert await refusal(late.kupo.health()) == "cl.chain.timeout"
     devnet.clear_faults()
     await late.close()
-
-
-@pytest.mark.threat("W10")
-@pytest.mark.kind("IT")
-async def test_an_index_that_lags_or_lies_is_named(
-    devnet: Devnet, provider: OgmiosKupo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.cl.chain.ogmios_kupo.KUPO_GRACE_S", 0.0)
-    source, _ = await funds(devnet, provider)
-    devnet.set_faults(kupo_lie=True)  # from now on its outputs stand still
-    assert isinstance(await provider.submit(pay(source)), Submitted)
-    devnet.mine()
-    assert source.ref not in {u.ref for u in await provider.utxos_at(HOME)}
-    devnet.clear_faults()
-    devnet.set_faults(kupo_lag_blocks=2)
-    await provider.utxos_at(HOME)
-    assert await refusal(provider.utxos_at(HOME)) == "cl.chain.lagging"
 
 
 # --- ChainSubmitter ------------------------------------------------------------------------------
 
 
-async def test_submit_tells_spent_inputs_from_other_refusals(devnet: Devnet, provider: OgmiosKupo) -> None:
+async def test_submit_tells_spent_inputs_from_other_refusals(devnet: Devnet, provider: ChainProvider) -> None:
     source, _ = await funds(devnet, provider)
     raw = pay(source)
     assert await provider.submit(raw) == Submitted(transaction_id(raw))
@@ -255,7 +238,7 @@ async def test_submit_tells_spent_inputs_from_other_refusals(devnet: Devnet, pro
 
 
 async def test_a_lost_answer_is_unknown_and_the_same_bytes_settle_it(
-    devnet: Devnet, provider: OgmiosKupo
+    devnet: Devnet, provider: ChainProvider
 ) -> None:
     source, _ = await funds(devnet, provider)
     raw = pay(source)
@@ -276,17 +259,10 @@ async def test_a_lost_answer_is_unknown_and_the_same_bytes_settle_it(
     assert isinstance(await provider.submit(pay(left)), Submitted)
 
 
-async def test_remote_evaluation_is_there_for_cross_checks(devnet: Devnet, provider: OgmiosKupo) -> None:
-    first, second = await funds(devnet, provider)
-    units = await provider.evaluate_remote(open_channel(1, first, second))
-    assert list(units) == ["mint:0"]
-    assert all(value > 0 for value in units["mint:0"])
-
-
 # --- ChainFollower -------------------------------------------------------------------------------
 
 
-async def test_follow_from_the_origin_and_from_a_point(devnet: Devnet, provider: OgmiosKupo) -> None:
+async def test_follow_from_the_origin_and_from_a_point(devnet: Devnet, provider: ChainProvider) -> None:
     devnet.mine(30)
     events = await take(provider, [], devnet.tip.height + 2)
     assert events[0] == RollBackward(None, (await provider.tip()))
@@ -303,7 +279,7 @@ async def test_follow_from_the_origin_and_from_a_point(devnet: Devnet, provider:
 
 
 async def test_follow_waits_at_the_tip_and_ends_when_the_link_is_lost(
-    devnet: Devnet, provider: OgmiosKupo
+    devnet: Devnet, kind: Kind, provider: ChainProvider
 ) -> None:
     events: list[ChainEvent] = []
     arrived = asyncio.Event()
@@ -319,7 +295,7 @@ async def test_follow_waits_at_the_tip_and_ends_when_the_link_is_lost(
         arrived.clear()
         devnet.mine()
     await asyncio.wait_for(arrived.wait(), 10)
-    devnet.disconnect()
+    devnet.set_faults(**{kind.down[0]: True})
     assert await refusal(asyncio.wait_for(task, 10)) == "cl.chain.provider_down"
     assert [type(event) for event in events[:2]] == [RollBackward, RollForward]
 
@@ -327,7 +303,7 @@ async def test_follow_waits_at_the_tip_and_ends_when_the_link_is_lost(
 class Run:
     """A follower whose steps are committed to rows, in the background."""
 
-    def __init__(self, provider: OgmiosKupo, rows: Rows, depths: tuple[int, ...] = (1, 3)) -> None:
+    def __init__(self, provider: ChainProvider, rows: Rows, depths: tuple[int, ...] = (1, 3)) -> None:
         self.rows = rows
         self.view = rows.restored(View(POLICY, addresses=[HOME], depths=depths))
         self.deep: list[Deep] = []
@@ -376,7 +352,7 @@ class Run:
 @pytest.mark.threat("W10")
 @pytest.mark.kind("IT")
 async def test_a_channel_seen_stepped_rolled_back_and_seen_again(
-    devnet: Devnet, provider: OgmiosKupo
+    devnet: Devnet, provider: ChainProvider
 ) -> None:
     first, second, third = await funds(devnet, provider, 3)
     run = Run(provider, Rows())
@@ -417,7 +393,7 @@ async def test_a_channel_seen_stepped_rolled_back_and_seen_again(
 @pytest.mark.kind("IT")
 @pytest.mark.kind("CR")
 async def test_random_rollbacks_cuts_and_restarts_leave_no_gap_and_no_duplicate(
-    devnet: Devnet, provider: OgmiosKupo
+    devnet: Devnet, provider: ChainProvider
 ) -> None:
     rng = random.Random(7)
     wallet = await funds(devnet, provider, 6)
@@ -453,11 +429,11 @@ async def test_random_rollbacks_cuts_and_restarts_leave_no_gap_and_no_duplicate(
     assert all(isinstance(c, ChannelCreated) for c in run.view.channels)
 
 
-async def test_a_follower_rides_out_an_outage(devnet: Devnet, provider: OgmiosKupo) -> None:
+async def test_a_follower_rides_out_an_outage(devnet: Devnet, kind: Kind, provider: ChainProvider) -> None:
     run = Run(provider, Rows())
     devnet.mine(2)
     await run.reach(devnet)
-    devnet.set_faults(ogmios_down=True)
+    devnet.set_faults(**{kind.down[0]: True})
     devnet.mine(5)
     async with asyncio.timeout(10):
         while len(run.troubles) < 3:

@@ -1,0 +1,42 @@
+"""What an adapter remembers of its provider between two answers."""
+
+from __future__ import annotations
+
+from gateway.cl.chain.eras import time_of
+from gateway.cl.chain.errors import BACKWARDS, INCONSISTENT
+from gateway.cl.chain.points import SECURITY_BLOCKS
+from gateway.cl.ports import EraSummary, Tip
+from gateway.errors import Refused
+from gateway.units import PosixMs, Slot
+
+WALKS = 3  # a list that changes under our hands is walked anew so many times
+
+
+class TipGuard:
+    """The highest tip so far: a provider that falls further back than the ledger may is not believed."""
+
+    def __init__(self) -> None:
+        self.highest = 0
+
+    def checked(self, tip: Tip) -> Tip:
+        """Fails with cl.chain.backwards."""
+        if tip.height + SECURITY_BLOCKS < self.highest:
+            allowed = f"{self.highest - SECURITY_BLOCKS} or more"
+            raise Refused(BACKWARDS(field="tip.height", got=tip.height, allowed=allowed))
+        self.highest = max(self.highest, tip.height)
+        return tip
+
+
+def block_time(eras: tuple[EraSummary, ...], slot: Slot, told_s: int) -> PosixMs:
+    """When `slot` begins; fails with cl.chain.inconsistent when the block's own time (in seconds) is another."""
+    moment = time_of(eras, slot)
+    if moment.value // 1000 != told_s:
+        raise Refused(INCONSISTENT(field="block.time", got=told_s, allowed=moment.value // 1000))
+    return moment
+
+
+def only_new(seen: set[object], key: object, where: str) -> None:
+    """Fails with cl.chain.inconsistent when a page repeats what one before it showed."""
+    if key in seen:
+        raise Refused(INCONSISTENT(field=where, got="shown twice", allowed="once"))
+    seen.add(key)
