@@ -11,9 +11,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.errors import Action, Fault, Refused, define
+from gateway.prices.tickers import VENUES
 from gateway.profile import PROFILES, NetworkProfile
 from gateway.swap.quote import SwapPolicy
 from gateway.units import BlockDelta, Lovelace, Ms, Msat, Rate
@@ -106,6 +107,51 @@ class SwapSettings(_Section):
         )
 
 
+class PricesSettings(_Section):
+    """Where the rate of swaps comes from (docs/prices.md). `fixed`: swap.rate_lovelace for swap.rate_msat."""
+
+    source: Literal["fixed", "exchanges", "oracle"] = "fixed"
+    exchanges: str = ",".join(sorted(VENUES))
+    oracle_url: str = ""
+    poll_ms: Annotated[int, Field(ge=1_000, le=60_000)] = 10_000
+    timeout_ms: Annotated[int, Field(ge=100, le=30_000)] = 5_000
+    least_sources: Annotated[int, Field(ge=3, le=len(VENUES))] = 3
+    most_age_ms: Annotated[int, Field(ge=2_000, le=300_000)] = 30_000
+    most_spread_ppm: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    most_jump_ppm: Annotated[int, Field(ge=1, le=1_000_000)] = 200_000
+    volatility_least_ppm: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000
+    volatility_default_ppm: Annotated[int, Field(ge=0, le=1_000_000)] = 50_000
+    volatility_fixed_ppm: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    kraken_url: str = ""
+    coinbase_url: str = ""
+    binance_url: str = ""
+    bitstamp_url: str = ""
+    bitfinex_url: str = ""
+    okx_url: str = ""
+
+    @property
+    def venues(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.exchanges.split(",") if name.strip())
+
+    def url_of(self, venue: str) -> str:
+        """The operator's own address for an exchange; empty: the exchange's."""
+        return str(getattr(self, f"{venue}_url"))
+
+    @model_validator(mode="after")
+    def _fits(self) -> PricesSettings:
+        unknown = sorted(set(self.venues) - set(VENUES))
+        if unknown or len(set(self.venues)) != len(self.venues):
+            raise ValueError(f"exchanges: each once, of {', '.join(sorted(VENUES))}")
+        if self.source == "exchanges" and len(self.venues) < self.least_sources:
+            raise ValueError("exchanges: fewer than least_sources")
+        if self.source == "oracle" and not self.oracle_url:
+            raise ValueError("oracle_url: needed by source = oracle")
+        for url in (self.oracle_url, *(self.url_of(venue) for venue in VENUES)):
+            if url and not url.startswith(("http://", "https://")):
+                raise ValueError("an address begins with https:// (or http:// on a machine of your own)")
+        return self
+
+
 class ChannelSettings(_Section):
     """What this node accepts from peers that open channels to it, and asks for its own."""
 
@@ -128,6 +174,7 @@ class Settings(_Section):
     cardano: CardanoSettings = CardanoSettings()
     bitcoin: BitcoinSettings = BitcoinSettings()
     swap: SwapSettings = SwapSettings()
+    prices: PricesSettings = PricesSettings()
     channel: ChannelSettings = ChannelSettings()
 
     @property
@@ -157,12 +204,15 @@ def validate(raw: dict[str, Any]) -> Settings:
         raise Refused(INVALID(field=field, got=str(first.get("input"))[:80], detail=first["msg"])) from error
     if settings.network == "mainnet" and not settings.allow_mainnet:
         raise Refused(MAINNET_REFUSED(field="network", got="mainnet", allowed="allow_mainnet = true"))
+    if settings.network == "mainnet" and settings.swap.enabled and settings.prices.source == "fixed":
+        # a rate that never moves is an option for everybody: test networks only
+        raise Refused(INVALID(field="prices.source", got="fixed", allowed="exchanges or oracle on mainnet"))
     return settings
 
 
 def _override(raw: dict[str, Any], environment: dict[str, str]) -> None:
     """GATEWAY_SWAP_LEAST_MSAT=… sets swap.least_msat; GATEWAY_API_PORT=… sets api_port."""
-    sections = {"cardano", "bitcoin", "swap", "channel"}
+    sections = {"cardano", "bitcoin", "swap", "prices", "channel"}
     known = set(Settings.model_fields)
     for name, value in environment.items():
         if not name.startswith("GATEWAY_"):

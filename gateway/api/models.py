@@ -256,5 +256,38 @@ class Swap(Model):
     events: list[dict[str, Any]] = []
 
 
+class PriceSource(Model):
+    """One source: its price as bitcoin for an ada, and why it is left out (empty: it counts)."""
+
+    name: str
+    ok: bool
+    price: str = ""  # a decimal for people; rates are integers
+    rate_lovelace: int = 0  # for one bitcoin
+    age_ms: int | None = None
+    code: str = ""
+    got: str = ""
+    allowed: str = ""
+    detail: str = ""
+
+
+class PriceStatus(Model):
+    """The price that quotes are made with, or why there is none."""
+
+    source: Literal["fixed", "exchanges", "oracle"]
+    ok: bool
+    code: str = ""
+    detail: str = ""
+    price: str = ""  # bitcoin for an ada
+    rate_lovelace: int = 0
+    rate_msat: int = 0
+    age_ms: int | None = None
+    spread_ppm: int = 0
+    volatility_daily_ppm: int = 0
+    volatility_measured: bool = False
+    history_samples: int = 0
+    history_ms: int = 0
+    sources: list[PriceSource] = []
+
+
 class LogLine(Model):
     line: str

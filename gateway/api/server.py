@@ -222,6 +222,10 @@ def _money_routes(node: Node) -> APIRouter:
     async def payment(payment_hash: m.Hex32) -> m.Payment:
         return await node.payment(payment_hash)
 
+    @router.get("/price")
+    async def price_status() -> m.PriceStatus:
+        return await node.price_status()
+
     @router.post("/swaps/quote")
     async def quote(request: m.QuoteRequest) -> m.QuoteAnswer:
         return await node.quote(request)

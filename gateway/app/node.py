@@ -16,6 +16,7 @@ from gateway.api import models as m
 from gateway.app import logs, views
 from gateway.app.bus import Bus
 from gateway.app.init import KEYS
+from gateway.app.price_views import price_view
 from gateway.app.running import Running
 from gateway.bolt import bolt11
 from gateway.bolt.invoice import Description
@@ -282,6 +283,9 @@ class GatewayNode:
         return [views.receipt_view(key, state) for key, state in await self._listed(RECEIPT)]
 
     # -- swaps ----------------------------------------------------------------------------------
+
+    async def price_status(self) -> m.PriceStatus:
+        return price_view(self._node().prices.standing())
 
     async def quote(self, request: m.QuoteRequest) -> m.QuoteAnswer:
         """The price of an invoice at this gateway, for one channel or the first usable one. Binding while valid."""

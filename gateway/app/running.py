@@ -21,6 +21,7 @@ from gateway.app.backup import back_up
 from gateway.app.bus import Bus
 from gateway.app.legs import Legs, Notices
 from gateway.app.peer_swaps import PeerSwaps
+from gateway.app.prices import price_feed
 from gateway.btc.lnd import Lnd, LndOptions
 from gateway.cl.chain.clock import ChainClock, SystemClock
 from gateway.cl.chain.kupo import Kupo
@@ -127,6 +128,7 @@ class Running:
             store, self.legs, self.swaps, self.clock, profile, on_change=self._swap_changed
         )
         self.lnd = self._lnd()
+        self.prices = price_feed(settings, store)
         self.engine = None if self.lnd is None or not settings.swap.enabled else self._engine(self.lnd)
         notices.engine, notices.client, notices.legs = self.engine, self.client, self.legs
         self.swaps.engine, self.swaps.client, self.swaps.peers = self.engine, self.client, self.peers
@@ -153,6 +155,7 @@ class Running:
         return SwapEngine(
             self.store, lnd, self.legs, self.clock, self.profile, self.settings.swap.policy(self.profile),
             on_change=self._swap_changed, on_alarm=self.alarm, blind=self.chain.blind,
+            market=self.prices.market,
             options=EngineOptions(tick_s=1.0 if quick else 5.0),
         )  # fmt: skip
 
@@ -174,6 +177,7 @@ class Running:
         for machine in (self.client, self.engine):
             if machine is not None:
                 await machine.runner.start()
+        await self.prices.start()
         await self.channels.start(self.peers)
         await self.chain.start()
         host, port = await self.peers.start(self.settings.listen_host, self.settings.listen_port)
@@ -189,6 +193,7 @@ class Running:
         if self.engine is not None:
             await self.engine.start()
         self._tasks.append(asyncio.create_task(self._learn_params()))
+        self._tasks.append(asyncio.create_task(self._guarded("prices", self.prices.poll)()))
         self._schedule()
 
     async def _learn_params(self) -> None:
@@ -204,13 +209,15 @@ class Running:
 
     def _schedule(self) -> None:
         """Jobs that never overlap with themselves; a missed one runs once, late."""
-        jobs: list[tuple[str, Callable[[], Any], int]] = [
+        jobs: list[tuple[str, Callable[[], Any], float]] = [
             ("rebroadcast", self.chain.rebroadcast, 20),
             ("prune", lambda: self.store.prune(system_ms() - _KEPT_MS), 3600),
             ("backup", self.back_up, 900),
         ]
         if self.engine is not None:
             jobs.append(("reconcile", self.engine.reconcile, 60))
+        if self.settings.prices.source != "fixed":
+            jobs.append(("prices", self.prices.poll, self.settings.prices.poll_ms / 1000))
         for name, work, seconds in jobs:
             self._scheduler.add_job(
                 self._guarded(name, work), "interval", seconds=seconds, id=name,
@@ -249,6 +256,7 @@ class Running:
             await self.engine.stop()
         await self.client.stop()
         await self.swaps.stop()
+        await self.prices.close()
         await self.peers.stop()
         await self.chain.stop()
         await self.provider.close()

@@ -219,4 +219,12 @@ audit = Table(
     sqlite_autoincrement=True,
 )
 
+price_history = Table(
+    "price_history",
+    metadata,
+    Column("asset", String, primary_key=True),  # "ada"
+    Column("at_ms", Big, primary_key=True),
+    Column("units_per_bitcoin", Big, nullable=False),  # lovelace of ada
+)
+
 APPEND_ONLY = ("events", "audit")

@@ -13,6 +13,7 @@ from gateway.errors import Refused
 from gateway.store import schema as t
 from gateway.store.codec import Codecs
 from gateway.store.errors import CONFLICT
+from gateway.store.price_rows import PriceRows
 from gateway.store.records import Audit, Chain, Guard, Headers, Inbox, Lookups, Payments, Peers, Quotes, Swaps
 
 # Built once: on the hot path SQLAlchemy would spend longer on building them than SQLite on running them.
@@ -76,6 +77,7 @@ class Transaction:
         self.guard = Guard(connection, now_ms)
         self.peers = Peers(connection, now_ms)
         self.audit = Audit(connection, now_ms)
+        self.prices = PriceRows(connection, now_ms)
         self.inbox = Inbox(connection, now_ms)
         self.lookups = Lookups(connection)
         self._codecs = codecs

@@ -32,6 +32,7 @@ from gateway.cl.data.types import ChannelId
 from gateway.cl.ports import Clock
 from gateway.errors import Refused, Rejection
 from gateway.hashlock import Hashlock
+from gateway.prices.model import Market
 from gateway.profile import NetworkProfile
 from gateway.store.store import Store
 from gateway.store.transaction import OutboxItem
@@ -85,11 +86,14 @@ class SwapEngine:
         on_change: Callable[[Key, Any, Any], None],
         on_alarm: Alarm,
         blind: Callable[[], str] = lambda: "",
+        market: Callable[[], Market | Rejection] | None = None,
         options: EngineOptions | None = None,
     ) -> None:
         self._store, self._btc, self._legs, self._clock = store, bitcoin, legs, clock
         self._profile, self._policy = profile, policy
         self._on_change, self._on_alarm, self._blind = on_change, on_alarm, blind
+        # without a feed the operator's own rate is the market
+        self._market = market or (lambda: Market(policy.rate, 0, clock.now(), ("fixed",)))
         self._options = options or EngineOptions()
         self._quoting = asyncio.Lock()
         self._tasks = Tasks()
@@ -162,6 +166,9 @@ class SwapEngine:
     async def why_paused(self) -> str:
         """For people: why new swaps are refused now, LND's reasons included; empty: they are not."""
         why = self._why_paused()
+        market = self._market()
+        if not why and isinstance(market, Rejection):
+            why = f"{market.code}: {market.spec.meaning}"
         if not why:
             try:
                 await self._clocks()
@@ -248,6 +255,9 @@ class SwapEngine:
         refusal = self.risks.refusal(peer)
         if refusal is not None:
             return refusal
+        market = self._market()
+        if isinstance(market, Rejection):
+            return market  # X11: no new risk at a price that nobody knows; open swaps keep theirs
         found = await self._liquidity(channel)
         if isinstance(found, Rejection):
             return found
@@ -261,7 +271,7 @@ class SwapEngine:
             peer=peer,
             channel=channel,
             profile=self._profile,
-            policy=self._policy,
+            policy=replace(self._policy, rate=market.rate),
             clocks=await self._clocks(),
             constants=await self.constants(),
             liquidity=liquidity,

@@ -139,6 +139,17 @@ class RecordingNode:
         self._note("payments")
         return [self._payment("paid")]
 
+    async def price_status(self) -> m.PriceStatus:
+        self._note("price_status")
+        return m.PriceStatus(
+            source="exchanges", ok=True, price="0.000007120000", rate_lovelace=140_449_438_202,
+            rate_msat=100_000_000_000, age_ms=2_300, spread_ppm=1_200, volatility_daily_ppm=41_000,
+            sources=[
+                m.PriceSource(name="kraken", ok=True, price="0.000007120000", age_ms=2_300),
+                m.PriceSource(name="okx", ok=False, code="price.source.stale", got="31000 ms old"),
+            ],
+        )  # fmt: skip
+
     async def quote(self, request: m.QuoteRequest) -> m.QuoteAnswer:
         self._note("quote", request)
         return m.QuoteAnswer(

@@ -68,6 +68,7 @@ def cli(served: tuple[RecordingNode, Path]) -> Invoke:
         (("channel", "force-close", CHANNEL_ID, "--yes"), "closing"),
         (("invoice", "decode", "lnbcrt1x"), "1000"), (("invoice", "create", "5"), "lnbcrt1x"),
         (("swap", "receive", "5"), "lnbcrt1x"), (("swap", "quote", "lnbcrt1x"), "cl_to_btc"),
+        (("price", "status"), "price.source.stale"),
         (("swap", "list"), "Done"), (("swap", "show", HASH), "Done"), (("swap", "cancel", HASH), "Done"),
         (("swap", "watch", HASH), "event2"), (("payments",), "paid"), (("logs",), "two"), (("stop",), "stopping"),
     ],
