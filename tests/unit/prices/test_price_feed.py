@@ -39,7 +39,7 @@ class World:
     def settings(self, **prices: Any) -> Settings:
         urls = {f"{name}_url": self.exchanges.url for name in VENUES}
         oracle = f"{self.exchanges.url}/oracle"
-        base = {"source": "exchanges", "oracle_url": oracle, "timeout_ms": 500, **urls}
+        base = {"source": "exchanges", "oracle_url": oracle, "timeout_ms": 10_000, **urls}
         return validate({"network": "regtest", "prices": {**base, **prices}})
 
     @asynccontextmanager
@@ -99,7 +99,8 @@ async def test_a_price_is_cached_and_ages(world: World) -> None:
 async def test_quoting_goes_on_while_three_sources_live_and_stops_with_a_code(
     world: World, fault: str, said: str
 ) -> None:
-    async with world.feed() as feed:
+    patience = 500 if fault == "hangs" else 10_000
+    async with world.feed(timeout_ms=patience) as feed:
         await feed.poll()
         for dying, name in enumerate(sorted(VENUES), 1):
             world.exchanges.faults[name] = fault
