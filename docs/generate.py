@@ -20,7 +20,7 @@ def fields() -> dict[str, set[str]]:
     from gateway.errors import ErrorCode
 
     found: dict[str, set[str]] = defaultdict(set)
-    for path in sorted((ROOT / "gateway").rglob("*.py")):
+    for path in sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "regtest").glob("*.py")]):
         module = sys.modules.get(".".join(path.relative_to(ROOT).with_suffix("").parts))
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
@@ -60,6 +60,7 @@ def errors_page() -> str:
     for module in pkgutil.walk_packages(gateway.__path__, "gateway."):
         if not module.name.endswith(("env", "__main__")) and ".migrations" not in module.name:
             importlib.import_module(module.name)
+    importlib.import_module("regtest.supervisor")  # the test network's own
     lines = [
         "# Error codes",
         "",

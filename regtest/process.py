@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from gateway.errors import Rejection
 from gateway.profile import REGTEST
 from gateway.units import Ms
-from regtest.supervisor import FILE, TOO_FAR
+from regtest.supervisor import BAD_REQUEST, FILE, TOO_FAR, born
 
 
 class Cardano(Protocol):
@@ -48,6 +49,10 @@ class Bitcoin(Protocol):
     async def stop(self) -> None: ...
     def describe(self) -> dict[str, Any]: ...
     async def height(self) -> int: ...
+    def follow(self, now_ms: int) -> None:
+        """The ledger's time: the clock by which invoices expire, where it can be set."""
+        ...
+
     async def mine(self, blocks: int, span_ms: int) -> None:
         """Mines `blocks` whose header times spread over `span_ms`."""
         ...
@@ -82,7 +87,11 @@ class Network:
         """Ledger time by `span_ms`, and the Bitcoin blocks that it brings in the mean."""
         async with self._moving:
             await self.cardano.advance(span_ms)
+            self.same_clock()
             await self._bitcoin_follows(span_ms)
+
+    def same_clock(self) -> None:
+        self.bitcoin.follow(self.cardano.tip()["time_ms"])
 
     def refusal(self, span_ms: int) -> Rejection | None:
         """Asked before anything moves: never one chain alone."""
@@ -103,6 +112,7 @@ class Network:
         """Bitcoin blocks by hand; ledger time moves by what they take in the mean."""
         async with self._moving:
             await self.cardano.advance(blocks * REGTEST.bitcoin.block_ms)
+            self.same_clock()
             await self.bitcoin.mine(blocks, blocks * REGTEST.bitcoin.block_ms)
 
     async def pace(self) -> None:
@@ -124,6 +134,15 @@ class Network:
 def control_api(network: Network) -> FastAPI:
     app = FastAPI(openapi_url=None)
 
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return _refusal(BAD_REQUEST(field=str(first["loc"][-1]), got=first.get("input"), detail=first["msg"]))
+
+    @app.exception_handler(ValueError)
+    async def impossible(request: Request, error: ValueError) -> JSONResponse:
+        return _refusal(BAD_REQUEST(field=request.url.path.strip("/"), detail=str(error)[:300]))
+
     @app.get("/status")
     async def status() -> dict[str, Any]:
         return await network.status()
@@ -137,8 +156,7 @@ def control_api(network: Network) -> FastAPI:
     async def move(request: Move) -> Any:
         refusal = network.refusal(request.span_ms)
         if refusal is not None:
-            named = {"field": refusal.field, "got": refusal.got, "allowed": refusal.allowed}
-            return JSONResponse({"code": refusal.code, **named}, 409)
+            return _refusal(refusal)
         await network.move(request.span_ms)
         return await network.status()
 
@@ -152,6 +170,11 @@ def control_api(network: Network) -> FastAPI:
         return {"tx_id": await network.cardano.faucet(request.address, request.lovelace)}
 
     return app
+
+
+def _refusal(why: Rejection) -> JSONResponse:
+    named = {"field": why.field, "got": why.got, "allowed": why.allowed, "detail": why.detail}
+    return JSONResponse({"code": why.code, **named}, why.spec.http_status)
 
 
 class _Server(uvicorn.Server):
@@ -171,6 +194,7 @@ async def serve(directory: Path, network: Network) -> None:
     await network.cardano.start()
     try:
         await network.bitcoin.start()
+        network.same_clock()
         server = _Server(uvicorn.Config(control_api(network), host="127.0.0.1", port=0, log_level="warning"))
         serving = asyncio.create_task(server.serve())
         while not server.started:
@@ -197,8 +221,14 @@ async def serve(directory: Path, network: Network) -> None:
 def _announce(directory: Path, network: Network, control: str) -> None:
     content = {
         "pid": os.getpid(),
+        "born": born(os.getpid()),
         "bln": network.bln,
         "control": control,
+        "faucet": {
+            "url": f"{control}/faucet",
+            "method": "POST",
+            "body": {"address": "addr_test1…", "lovelace": 100_000_000},
+        },
         "profile": REGTEST.name,
         "cardano": network.cardano.describe(),
         "bitcoin": network.bitcoin.describe(),

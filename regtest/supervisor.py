@@ -14,13 +14,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
 from gateway.errors import Action, Fault, Refused, define
 
+if TYPE_CHECKING:
+    from regtest.bitcoin.client import LndClient
+
+T = TypeVar("T")
 FILE, LOG = "regtest.json", "regtest.log"
 START_LIMIT_S = {"embedded": 60.0, "lnd": 300.0}
 
@@ -38,8 +43,16 @@ UNKNOWN_BACKEND = define(
 )  # fmt: skip
 TOO_FAR = define(
     "regtest.time.too_far", Fault.LOCAL, Action.REFUSE,
-    "a real Bitcoin network cannot mine the blocks of so long a time",
-    "Move in smaller steps, or use the embedded network.", 409,
+    "the Bitcoin side cannot mine the blocks of so long a time at once",
+    "Move in smaller steps; the embedded network takes longer ones than real LND.", 409,
+)  # fmt: skip
+BAD_REQUEST = define(
+    "regtest.bad_request", Fault.LOCAL, Action.REFUSE,
+    "the network cannot do that", "Correct the named value.", 422,
+)  # fmt: skip
+LIGHTNING = define(
+    "regtest.lightning", Fault.ENVIRONMENT, Action.REFUSE,
+    "the network's Lightning node refused", "See its words, and regtest.log in the network's directory.", 502,
 )  # fmt: skip
 CONTROL_FAILED = define(
     "regtest.control_failed", Fault.ENVIRONMENT, Action.REFUSE,
@@ -53,19 +66,32 @@ def describe(directory: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((directory / FILE).read_text())
     except (OSError, ValueError) as error:
         raise Refused(NOT_RUNNING(field="dir", got=str(directory))) from error
-    if not _alive(int(found["pid"])):
+    if not _alive(found):
         raise Refused(NOT_RUNNING(field="dir", got=str(directory), detail="its process has ended"))
     return found
 
 
-def _alive(pid: int) -> bool:
+def born(pid: int) -> str:
+    """When this process began, in the kernel's ticks; empty when it has ended (a zombie has), or without /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _alive(found: dict[str, Any]) -> bool:
+    """A number alone may be another process's by now, which must be neither trusted nor stopped."""
+    pid = int(found["pid"])
+    if Path("/proc/self/stat").exists():
+        return bool(born(pid)) and found.get("born", "") in ("", born(pid))
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    return not _reaped(pid)
 
 
 def up(directory: Path, bln: str = "embedded", *, detach: bool = True, versions: str = "") -> dict[str, Any]:
@@ -118,9 +144,9 @@ def down(directory: Path) -> dict[str, Any]:
     pid = int(found["pid"])
     os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + 30
-    while _alive(pid) and not _reaped(pid) and time.monotonic() < end:
+    while _alive(found) and time.monotonic() < end:
         time.sleep(0.05)
-    if _alive(pid) and not _reaped(pid):
+    if _alive(found):
         os.killpg(pid, signal.SIGKILL)
     (directory / FILE).unlink(missing_ok=True)
     return {"stopped": pid}
@@ -173,38 +199,49 @@ def lightning_node(directory: Path, name: str) -> dict[str, Any]:
     return nodes[name]
 
 
-def invoice(directory: Path, name: str, msat: int, memo: str) -> dict[str, Any]:
-    """An invoice of one of the network's Lightning nodes."""
+def _ask_lightning(directory: Path, name: str, work: Callable[[LndClient], Awaitable[T]]) -> T:
+    """One piece of work at one of the network's Lightning nodes; raises regtest.lightning with the node's words."""
+    from grpc.aio import AioRpcError
+
     from regtest.bitcoin.client import LndClient
 
-    async def make() -> str:
+    async def ask() -> T:
         client = LndClient(lightning_node(directory, name))
         try:
-            return await client.add_invoice(msat, memo)
+            return await work(client)
         finally:
             await client.close()
 
-    return {"invoice": asyncio.run(make())}
+    try:
+        return asyncio.run(ask())
+    except AioRpcError as error:
+        raise Refused(LIGHTNING(field="node", got=name, detail=str(error.details())[:300])) from error
+
+
+def _lead_s(found: dict[str, Any]) -> int:
+    """By how much ledger time was moved past the machine's clock, by which a real LND dates its invoices."""
+    if found["bln"] != "lnd":
+        return 0
+    ledger_ms = int(_control(found, "GET", "/status")["cardano"]["time_ms"])
+    return max(0, ledger_ms - time.time_ns() // 1_000_000) // 1000
+
+
+def invoice(directory: Path, name: str, msat: int, memo: str) -> dict[str, Any]:
+    """An invoice of one of the network's Lightning nodes, good for an hour of ledger time."""
+    expiry_s = 3600 + _lead_s(describe(directory))
+    made = _ask_lightning(directory, name, lambda node: node.add_invoice(msat, memo, expiry_s))
+    return {"invoice": made}
 
 
 def pay(directory: Path, name: str, request: str) -> dict[str, Any]:
-    """Pays from one of the network's Lightning nodes; waits for the end."""
-    from regtest.bitcoin.client import LndClient
-
-    async def send() -> dict[str, Any]:
-        client = LndClient(lightning_node(directory, name))
-        try:
-            result = await client.pay(request, fee_limit_msat=1_000_000)
-        finally:
-            await client.close()
-        return {
-            "status": result.status,
-            "preimage": result.preimage.hex(),
-            "fee_msat": result.fee_msat,
-            "reason": result.reason if result.status != "SUCCEEDED" else "",
-        }
-
-    return asyncio.run(send())
+    """Pays from one of the network's Lightning nodes; waits for the end. A preimage only when it is paid."""
+    result = _ask_lightning(directory, name, lambda node: node.pay(request, fee_limit_msat=1_000_000))
+    return {
+        "status": result.status,
+        "preimage": result.preimage.hex() if result.settled else "",
+        "fee_msat": result.fee_msat,
+        "reason": "" if result.settled else result.reason,
+    }
 
 
 def _control(
@@ -214,9 +251,10 @@ def _control(
         answer = httpx.request(method, found["control"] + path, json=body, timeout=120, trust_env=False)
     except httpx.HTTPError as error:
         raise Refused(CONTROL_FAILED(detail=str(error))) from error
-    if answer.status_code == 409:
-        problem = answer.json()
-        raise Refused(TOO_FAR(field=problem["field"], got=problem["got"], allowed=problem["allowed"]))
+    for refusal in (TOO_FAR, BAD_REQUEST):
+        if answer.status_code == refusal.http_status:
+            problem = {key: value for key, value in answer.json().items() if key != "code"}
+            raise Refused(refusal(**problem))
     if answer.status_code != 200:
         raise Refused(CONTROL_FAILED(field=path, got=answer.status_code, detail=answer.text[:300]))
     content: dict[str, Any] = answer.json()

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hex33 = Annotated[str, Field(pattern=r"^0[23][0-9a-f]{64}$")]
-Hex20 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+ChannelRef = Annotated[str, Field(pattern=r"^[0-9a-f]{4,40}$")]  # an id, or enough of its beginning
 PositiveLovelace = Annotated[int, Field(ge=1, le=45_000_000_000_000_000, strict=True)]
 
 
@@ -178,7 +178,7 @@ class DecodedInvoice(Model):
 class Pay(Model):
     invoice: str = Field(min_length=1, max_length=7089)
     most_lovelace: PositiveLovelace | None = None
-    channel: Hex20 | None = None
+    channel: ChannelRef | None = None
 
 
 class Payment(Model):
@@ -190,13 +190,14 @@ class Payment(Model):
     preimage: str = ""
     code: str = ""  # of the refusal, as docs/errors.md lists it
     detail: str = ""
+    remedy: str = ""  # what to do about `code`
     channel: str = ""
     created_ms: int = 0
 
 
 class Receive(Model):
     lovelace: PositiveLovelace
-    channel: Hex20 | None = None
+    channel: ChannelRef | None = None
 
 
 class Receipt(Model):
@@ -209,12 +210,13 @@ class Receipt(Model):
     valid_until_ms: int = 0
     code: str = ""  # of the refusal, as docs/errors.md lists it
     detail: str = ""
+    remedy: str = ""  # what to do about `code`
     channel: str = ""
 
 
 class QuoteRequest(Model):
     invoice: str = Field(min_length=1, max_length=7089)
-    channel: Hex20 | None = None
+    channel: ChannelRef | None = None
 
 
 class QuoteAnswer(Model):

@@ -110,13 +110,21 @@ def _guard(app: FastAPI, token: str) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return problem(errors.BAD_REQUEST(field=where, detail=str(first["msg"])[:200]))
+        return problem(
+            errors.BAD_REQUEST(field=where, got=_shown(where, first), detail=str(first["msg"])[:200])
+        )
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:
         if error.status_code in (404, 405):
             return problem(errors.NOT_FOUND())
         return problem(errors.BAD_REQUEST(detail=str(error.detail)[:200]))
+
+
+def _shown(where: str, error: Any) -> str:
+    """The wrong value itself, for the one who typed it; never a password, never a whole body."""
+    value = error.get("input")
+    return str(value)[:80] if isinstance(value, (str, int)) and "password" not in where else ""
 
 
 def _node_routes(node: Node) -> APIRouter:
@@ -177,15 +185,15 @@ def _channel_routes(node: Node) -> APIRouter:
         return await node.open_channel(request)
 
     @router.get("/{channel}")
-    async def channel(channel: m.Hex20) -> m.Channel:
+    async def channel(channel: m.ChannelRef) -> m.Channel:
         return await node.channel(channel)
 
     @router.post("/{channel}/add", status_code=202)
-    async def add(channel: m.Hex20, request: m.AddFunds) -> m.Channel:
+    async def add(channel: m.ChannelRef, request: m.AddFunds) -> m.Channel:
         return await node.add_funds(channel, request)
 
     @router.post("/{channel}/close", status_code=202)
-    async def close(channel: m.Hex20, request: m.CloseChannel) -> m.Channel:
+    async def close(channel: m.ChannelRef, request: m.CloseChannel) -> m.Channel:
         return await node.close_channel(channel, request)
 
     return router

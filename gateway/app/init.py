@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from gateway.api import token
-from gateway.cl.chain.errors import WRONG_NETWORK
 from gateway.cl.l1.address import key_address
 from gateway.cl.signer.keys import KeyRing, check_words, new_words
 from gateway.cl.signer.keystore import Keystore
 from gateway.config import INVALID, dump, validate
 from gateway.errors import Refused
-from gateway.profile import PROFILES
 
 KEYS, CONFIG, TOKEN = "keys", "config.toml", "api.token"
 
@@ -38,8 +36,6 @@ def initialise(
     directory: Path, network: str, password: str, alias: str, settings: list[str], mnemonic: str | None
 ) -> dict[str, Any]:
     """Everything or nothing is refused before a file is written; returns what the user must see once."""
-    if network not in PROFILES:
-        raise Refused(WRONG_NETWORK(field="network", got=network, allowed=", ".join(PROFILES)))
     raw: dict[str, Any] = {"network": network, "alias": alias, **parse_settings(settings)}
     checked = validate(raw)
     words = new_words() if mnemonic is None else check_words(mnemonic)

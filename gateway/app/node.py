@@ -235,7 +235,7 @@ class GatewayNode:
     async def decode_invoice(self, request: m.DecodeInvoice) -> m.DecodedInvoice:
         invoice = bolt11.decode(request.invoice)
         if isinstance(invoice, Rejection):
-            raise Refused(swap_errors.INVOICE_MALFORMED(field="invoice", detail=str(invoice)[:300]))
+            raise Refused(swap_errors.malformed(invoice))
         now = self._running.clock.now().value if self._running else 0
         return m.DecodedInvoice(
             network=invoice.network.value,
@@ -291,7 +291,7 @@ class GatewayNode:
         """The price of an invoice at this gateway, for one channel or the first usable one. Binding while valid."""
         running = self._node()
         if running.engine is None:
-            raise Refused(swap_errors.PAUSED(detail="this node is no gateway"))
+            raise Refused(swap_errors.NO_GATEWAY())
         wanted = None if request.channel is None else self._find(request.channel)
         standings = [s for s in await running.legs.standings() if s.usable and wanted in (None, s.channel)]
         if not standings:

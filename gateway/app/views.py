@@ -10,6 +10,7 @@ from gateway.cl.channel import state as c
 from gateway.cl.channel.inputs import Context
 from gateway.cl.channel.ledger import balance
 from gateway.cl.data.types import ChannelId, Cheque
+from gateway.errors import REGISTRY
 from gateway.swap import payee, payer
 from gateway.swap import state as s
 from gateway.swap.risk import Risk
@@ -130,9 +131,16 @@ def payment_view(key: Key, state: payer.State) -> m.Payment:
         preimage=preimage,
         code=refusal,
         detail=detail,
+        remedy=_remedy(refusal),
         channel=order.channel.hex(),
         created_ms=order.asked_at.value,
     )
+
+
+def _remedy(code: str) -> str:
+    """What a person does about it; empty for a code that this version does not know (a peer's)."""
+    known = REGISTRY.get(code)
+    return known.remedy if known else ""
 
 
 def receipt_view(key: Key, state: payee.State) -> m.Receipt:
@@ -159,6 +167,7 @@ def receipt_view(key: Key, state: payee.State) -> m.Receipt:
             )
         case payee.Refused(_, code, words):
             view.status, view.code, view.detail = "cancelled", code, words
+            view.remedy = _remedy(code)
         case payee.AwaitingInvoice():
             view.detail = "waiting for the gateway's invoice"
     return view

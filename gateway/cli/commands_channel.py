@@ -12,7 +12,7 @@ from gateway.cli.client import Client
 from gateway.cli.output import FAILED, PENDING, ada, console, emit, guarded, record, table
 
 channel = typer.Typer(help="Cardano Lightning channels.", no_args_is_help=True)
-ChannelArg = Annotated[str, typer.Argument(help="Channel id (40 hex digits).")]
+ChannelArg = Annotated[str, typer.Argument(help="Channel id, or enough of its beginning.")]
 Wait = Annotated[int, typer.Option("--wait", help="Seconds to wait for it to be done; 0 returns at once.")]
 
 
@@ -77,15 +77,15 @@ def channel_list(directory: Directory = DEFAULT_DIR, as_json: JsonFlag = False) 
     def show(rows: list[dict[str, Any]]) -> None:
         table(
             "channels",
-            ("channel", "peer", "state", "local ada", "remote ada", "pending"),
+            ("channel", "state", "local ada", "remote ada", "pending", "peer"),
             [
                 (
                     r["id"],
-                    r["peer"][:16] + "…",
                     r["state"],
                     ada(r["local_lovelace"]),
                     ada(r["remote_lovelace"]),
                     len(r["pending"]),
+                    r["peer"][:16] + "…",
                 )
                 for r in rows
             ],

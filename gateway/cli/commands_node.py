@@ -33,6 +33,13 @@ PASSWORD_FILE_MODE = define(
     "the password file can be read by others",
     "chmod 600 the password file.",
 )
+PASSWORD_UNREADABLE = define(
+    "cli.password.unreadable",
+    Fault.LOCAL,
+    Action.REFUSE,
+    "the password file cannot be read",
+    "Name a text file with --password-file that this user may read.",
+)
 ALREADY_INITIALISED = define(
     "cli.init.exists",
     Fault.LOCAL,
@@ -46,17 +53,29 @@ def find_password(password_file: Path | None, *, confirm: bool = False, prompt: 
     """From the file, the environment, a systemd credential or the terminal; None when nothing is there."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
     systemd = Path(credentials) / "gateway-password" if credentials else None
-    source = password_file or (systemd if systemd and systemd.exists() else None)
-    if source is not None:
-        mode = stat.S_IMODE(source.stat().st_mode)
-        if mode & 0o077:
-            raise Refused(PASSWORD_FILE_MODE(field="mode", got=oct(mode), allowed="0o600 or stricter"))
-        return source.read_text().rstrip("\n")
+    if password_file is not None:
+        return _password_in(password_file, 0o077)
+    if systemd is not None and systemd.exists():
+        # systemd grants it by an access list, whose mask shows as the group's bits; its directory is closed to others
+        return _password_in(systemd, 0o007)
     if "GATEWAY_PASSWORD" in os.environ:
         return os.environ["GATEWAY_PASSWORD"]
     if prompt and sys.stdin.isatty():
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=confirm))
     return None
+
+
+def _password_in(source: Path, forbidden: int) -> str:
+    """The file's text without its last newline; refused when a mode bit of `forbidden` is set."""
+    try:
+        mode = stat.S_IMODE(source.stat().st_mode)
+        if mode & forbidden:
+            raise Refused(PASSWORD_FILE_MODE(field="mode", got=oct(mode), allowed="0o600 or stricter"))
+        return source.read_text().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(
+            PASSWORD_UNREADABLE(field="password_file", got=str(source), detail=str(error))
+        ) from error
 
 
 PasswordFile = Annotated[Path | None, typer.Option(help="File (mode 0600) that holds the password.")]
@@ -110,7 +129,9 @@ def init(
 
 @app.command()
 @guarded
-def run(directory: Directory = DEFAULT_DIR, password_file: PasswordFile = None) -> None:
+def run(
+    directory: Directory = DEFAULT_DIR, password_file: PasswordFile = None, as_json: JsonFlag = False
+) -> None:
     """Run the node in the foreground. SIGTERM drains it. Without a password it waits for gateway unlock."""
     from gateway.app.process import run_node
     from gateway.config import load
@@ -123,28 +144,37 @@ def run(directory: Directory = DEFAULT_DIR, password_file: PasswordFile = None) 
 
 @app.command()
 @guarded
-def unlock(directory: Directory = DEFAULT_DIR, password_file: PasswordFile = None) -> None:
+def unlock(
+    directory: Directory = DEFAULT_DIR, password_file: PasswordFile = None, as_json: JsonFlag = False
+) -> None:
     """Give a running node its password."""
     password = find_password(password_file)
     if not password:
         raise Refused(PASSWORD_MISSING())
     client(directory).post("/unlock", {"password": password})
-    console.print("unlocked")
+    emit(as_json, {"state": "unlocked"}, lambda _: console.print("unlocked"))
 
 
 @app.command()
 @guarded
-def stop(directory: Directory = DEFAULT_DIR) -> None:
+def stop(directory: Directory = DEFAULT_DIR, as_json: JsonFlag = False) -> None:
     """Drain and stop the node."""
     client(directory).post("/stop")
-    console.print("stopping")
+    emit(as_json, {"state": "stopping"}, lambda _: console.print("stopping"))
 
 
 @app.command()
 @guarded
 def status(directory: Directory = DEFAULT_DIR, as_json: JsonFlag = False) -> None:
     """What the node is doing, and what it is waiting for."""
-    emit(as_json, client(directory).get("/status"), record)
+    emit(as_json, client(directory).get("/status"), _show_status)
+
+
+def _show_status(view: dict[str, Any]) -> None:
+    bitcoin = view["bitcoin"]
+    if not bitcoin["configured"]:
+        bitcoin = "no LND: this node pays and receives, it is no gateway"
+    record({**view, "bitcoin": bitcoin, "paused": f"no new swap: {view['paused']}" if view["paused"] else ""})
 
 
 @app.command()
@@ -153,10 +183,14 @@ def logs(
     directory: Directory = DEFAULT_DIR,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000)] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
-    """The node's log, newest last."""
+    """The node's log, newest last: one JSON object a line, with --json one list (unless it follows)."""
     api = client(directory)
     shown: list[str] = api.get(f"/logs?lines={lines}")
+    if as_json and not follow:
+        emit(True, shown, record)
+        return
     typer.echo("\n".join(shown))
     last = shown[-1] if shown else ""
     while follow:

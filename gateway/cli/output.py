@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gateway.cli.client import ApiProblem
@@ -19,6 +21,8 @@ from gateway.errors import Refused
 OK, REFUSED, USAGE, UNREACHABLE, FAILED, PENDING = 0, 1, 2, 3, 4, 5
 
 console = Console(highlight=False)
+if not console.is_terminal:
+    console.width = 160  # a pipe has no width: ids and hashes stay whole there
 errors = Console(stderr=True, highlight=False)
 
 P = ParamSpec("P")
@@ -37,9 +41,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     if not rows:
         console.print(f"no {title}")
         return
-    out = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        out.add_column(column, overflow="fold")
+    out = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    for number, column in enumerate(columns):
+        # the first one names the thing for the next command: it is copied, so it is never broken
+        out.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         out.add_row(*(str(cell) for cell in row))
     console.print(out)
@@ -51,10 +56,16 @@ def record(value: dict[str, Any], skip: Sequence[str] = ()) -> None:
         if key in skip or content in ("", None, [], {}):
             continue
         if isinstance(content, dict):
-            content = ", ".join(f"{k}={v}" for k, v in content.items() if v not in ("", None))
+            content = fields(content)
         elif isinstance(content, list):
-            content = "\n  ".join(["", *(str(item) for item in content)])
-        console.print(f"[bold]{key}[/bold]: {content}", soft_wrap=True)
+            rows = (fields(item) if isinstance(item, dict) else str(item) for item in content)
+            content = "\n  ".join(["", *rows])
+        console.print(f"[bold]{key}[/bold]: {escape(str(content))}", soft_wrap=True)
+
+
+def fields(value: dict[str, Any]) -> str:
+    """One line: key=value, empty ones left out."""
+    return ", ".join(f"{k}={v}" for k, v in value.items() if v not in ("", None))
 
 
 def ada(lovelace: int) -> str:
@@ -98,11 +109,12 @@ def _complain(as_json: bool, body: dict[str, Any]) -> None:
     if as_json:
         sys.stdout.write(json.dumps({"error": body}, separators=(",", ":"), sort_keys=True) + "\n")
         return
-    errors.print(f"[red]{body.get('title', 'refused')}[/red] ({body.get('code')})")
+    errors.print(f"[red]{body.get('title', 'refused')}[/red] ({body.get('code')})", soft_wrap=True)
     if body.get("field"):
+        got = f" = {body['got']}" if body.get("got") else ""
         allowed = f", allowed: {body['allowed']}" if body.get("allowed") else ""
-        errors.print(f"  {body['field']} = {body.get('got', '')}{allowed}")
+        errors.print(f"  {body['field']}{got}{allowed}", markup=False, soft_wrap=True)
     if body.get("detail"):
-        errors.print(f"  {body['detail']}")
+        errors.print(f"  {body['detail']}", markup=False, soft_wrap=True)
     if body.get("remedy"):
-        errors.print(f"  → {body['remedy']}")
+        errors.print(f"  → {body['remedy']}", markup=False, soft_wrap=True)

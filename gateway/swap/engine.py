@@ -502,7 +502,7 @@ def read_invoice(text: str) -> InvoiceFacts | Rejection:
     """What a swap needs of a BOLT 11 invoice; malformed ones get a swap.invoice.* code with bolt11's detail."""
     invoice = bolt11.decode(text)
     if isinstance(invoice, Rejection):
-        return errors.INVOICE_MALFORMED(field="invoice", detail=str(invoice)[:300])
+        return errors.malformed(invoice)
     unknown = bolt11.unknown_required(invoice)
     return InvoiceFacts(
         text=invoice.text,

@@ -1,6 +1,6 @@
 """Codes of the swap engine (docs/errors.md is generated from them)."""
 
-from gateway.errors import Action, Fault, define
+from gateway.errors import Action, Fault, Rejection, define
 
 _R = Action.REFUSE
 
@@ -154,6 +154,14 @@ PAUSED = define(
     "Try again later; gateway status names the reason.",
     503,
 )
+NO_GATEWAY = define(
+    "swap.no_gateway",
+    Fault.LOCAL,
+    Action.REFUSE,
+    "this node drives no LND: it gives no quotes",
+    "Ask the gateway; from here gateway pay --most bounds what a payment may cost in all.",
+    409,
+)
 SWAP_UNKNOWN = define(
     "swap.unknown", Fault.REMOTE, _R, "no swap has this id", "List swaps with gateway swap list.", 404
 )
@@ -267,3 +275,12 @@ PROOF_CONTRADICTED = define(
     "a leg that was proven dead shows life",
     "Keep LND's log and database, and report it with gateway swap show --json.",
 )
+
+
+def malformed(why: Rejection) -> Rejection:
+    """An invoice that BOLT 11 refuses: its code, field and reason, once."""
+    named = f"{why.field} {why.got}".strip()
+    parts = (why.spec.meaning, named, why.detail)
+    return INVOICE_MALFORMED(
+        field="invoice", detail=f"{why.code}: " + "; ".join(one for one in parts if one)[:300]
+    )

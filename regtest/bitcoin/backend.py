@@ -43,6 +43,9 @@ class RealBitcoin:
         self._height = await self.network.height()
         return self._height
 
+    def follow(self, now_ms: int) -> None:
+        """LND and btcd go by the machine's clock, which is not ours to set: see docs/cli.md."""
+
     async def mine(self, blocks: int, span_ms: int) -> None:
         """btcd stamps blocks with the time of their making, whatever the span."""
         await self.network.mine(blocks)

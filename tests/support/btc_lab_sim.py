@@ -11,7 +11,6 @@ from lndgrpc.compiled import walletunlocker_pb2, walletunlocker_pb2_grpc
 
 from regtest.bitcoin.simulated.backend import SimulatedBitcoin, SimulationOptions
 from regtest.bitcoin.simulated.server import PASSWORD
-from regtest.bitcoin.simulated.world import now_ms
 from tests.support.btc_lab import Lab, LabTimes
 
 SIDE_MSAT = 400_000_000
@@ -93,7 +92,7 @@ class SimulatedLab(Lab):
 
     async def send_part(self, invoice: str, amount_msat: int) -> None:
         with self.bitcoin.world.change() as network:
-            network.send_part("alice", invoice, amount_msat, now_ms())
+            network.send_part("alice", invoice, amount_msat, self.bitcoin.world.now_ms())
 
     def weak_macaroon(self) -> Path:
         return self.bitcoin.nodes["gateway"].files.weak_macaroon

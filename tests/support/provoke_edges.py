@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 
 from gateway import config
+from gateway.api.models import QuoteRequest
 from gateway.app import process
 from gateway.app.node import GatewayNode
 from gateway.app.running import Running
@@ -97,7 +98,7 @@ def environment(**values: str | None) -> Iterator[None]:
         yield
 
 
-@provokes("cli.password.mode", "cli.password.missing", "cli.init.exists")
+@provokes("cli.password.mode", "cli.password.missing", "cli.password.unreadable", "cli.init.exists")
 def making_a_node(directory: Path) -> Any:
     """The commands themselves, under what the command line hands them."""
     open_file = directory / "password"
@@ -108,9 +109,10 @@ def making_a_node(directory: Path) -> Any:
     with environment(GATEWAY_PASSWORD=None, CREDENTIALS_DIRECTORY=None), no_terminal:
         mode = refused(lambda: commands_node.find_password(open_file))
         missing = refused(lambda: init(directory / "new"))
+        gone = refused(lambda: commands_node.find_password(directory / "gone"))
         (directory / "config.toml").write_text("")
         exists = refused(lambda: init(directory))
-    return [mode, missing, exists]
+    return [mode, missing, gone, exists]
 
 
 @provokes("cli.regtest.span", "cli.regtest.missing")
@@ -185,6 +187,13 @@ async def a_channel_that_is_not_there(directory: Path) -> Any:
     channels = mock.Mock(spec=Channels, states=dict)
     node._running = mock.Mock(spec=Running, channels=channels)
     return await arefused(node.channel("ab"))
+
+
+@provokes("swap.no_gateway")
+async def a_quote_of_a_node_without_an_lnd(directory: Path) -> Any:
+    node = GatewayNode(directory, Settings(), asyncio.Event())
+    node._running = mock.Mock(spec=Running, engine=None)
+    return await arefused(node.quote(QuoteRequest(invoice="lnbcrt1x")))
 
 
 @provokes("cl.peer.self", "cl.peer.not_connected")

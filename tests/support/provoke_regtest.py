@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
 from typing import Any, cast
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
 
+import grpc
+import grpc.aio
 from fastapi.testclient import TestClient
 
 from regtest import supervisor
+from regtest.bitcoin.simulated.server import NodeFiles
 from regtest.process import Bitcoin, Cardano, Network, control_api
-from tests.support.provoke import provokes
+from tests.support.provoke import provokes, refused
 
 
 def _running(directory: Path) -> Path:
@@ -50,6 +54,37 @@ def a_day_on_a_network_of_real_blocks(directory: Path) -> Any:
     answer = TestClient(control_api(network)).post("/time", json={"span_ms": 86_400_000})
     with patch.object(supervisor.httpx, "request", lambda *_, **__: answer):
         return supervisor.move_time(_running(directory), 86_400_000)
+
+
+@provokes("regtest.bad_request")
+def deeper_than_the_chain(directory: Path) -> Any:
+    class Shallow:
+        async def rollback(self, depth: int) -> None:
+            raise ValueError("a depth between 1 and 7")
+
+    network = Network(cast(Cardano, Shallow()), cast(Bitcoin, Still()), "embedded")
+    client = TestClient(control_api(network), raise_server_exceptions=False)
+    deep, short = client.post("/rollback", json={"depth": 100}), client.post("/faucet", json={"address": "x"})
+    found = []
+    for answer in (deep, short):
+        with patch.object(supervisor.httpx, "request", lambda *_, answer=answer, **__: answer):
+            found.append(refused(lambda: supervisor.rollback(_running(directory), 100)))
+    return found
+
+
+@provokes("regtest.lightning")
+async def words_that_are_no_invoice(directory: Path) -> Any:
+    from regtest.bitcoin.client import LndClient
+
+    none = grpc.aio.Metadata()
+    no = grpc.aio.AioRpcError(grpc.StatusCode.UNKNOWN, none, none, "invalid invoice")
+    node = NodeFiles(directory)
+    found = {"host": "127.0.0.1", "port": 1, "tls_cert": str(node.tls_cert), "macaroon": str(node.macaroon)}
+    with (
+        patch.object(supervisor, "lightning_node", lambda *_: found),
+        patch.object(LndClient, "pay", AsyncMock(side_effect=no)),
+    ):
+        return await asyncio.to_thread(refused, lambda: supervisor.pay(directory, "alice", "no invoice"))
 
 
 class Still:

@@ -10,7 +10,7 @@ from typing import Any
 from gateway.profile import REGTEST
 from regtest.bitcoin.simulated.network import Network
 from regtest.bitcoin.simulated.server import NodeServer
-from regtest.bitcoin.simulated.world import World, now_ms
+from regtest.bitcoin.simulated.world import World
 
 NAMES = ("gateway", "hub", "alice")
 SIDE_MSAT = 5_000_000 * 1000  # each side of each channel: 0.05 bitcoin
@@ -31,7 +31,7 @@ class SimulationOptions:
 class SimulatedBitcoin:
     """Implements regtest.process.Bitcoin. What happened survives `stop`, and a kill, in DIRECTORY/network.sqlite."""
 
-    most_blocks: int | None = None
+    most_blocks: int | None = 302_400  # a week's: some seconds
 
     def __init__(self, directory: Path, options: SimulationOptions | None = None) -> None:
         self._directory = directory.resolve()  # paths in `describe` hold anywhere
@@ -59,7 +59,7 @@ class SimulatedBitcoin:
             self._port_file(name).write_text(str(self.nodes[name].port))
 
     def _found(self, network: Network) -> None:
-        network.start_chain(REGTEST.bitcoin.start_height + 1, now_ms())
+        network.start_chain(REGTEST.bitcoin.start_height + 1, self.world.now_ms())
         for name in NAMES:
             network.add_node(name)
         for a, b, a_msat, b_msat in self._options.channels:
@@ -105,10 +105,13 @@ class SimulatedBitcoin:
     async def height(self) -> int:
         return self.world.network.height
 
+    def follow(self, now_ms: int) -> None:
+        self.world.set_clock(now_ms)
+
     async def mine(self, blocks: int, span_ms: int) -> None:
         with self.world.change() as network:
-            network.mine(blocks, span_ms, now_ms())
+            network.mine(blocks, span_ms, self.world.now_ms())
 
     async def reorganise(self, depth: int) -> None:
         with self.world.change() as network:
-            network.reorganise(depth, now_ms())
+            network.reorganise(depth, self.world.now_ms())

@@ -19,7 +19,7 @@ from lndgrpc.compiled import walletunlocker_pb2, walletunlocker_pb2_grpc
 from gateway.btc import stubs
 from regtest.bitcoin.simulated import macaroon, services
 from regtest.bitcoin.simulated.ledger import LndError
-from regtest.bitcoin.simulated.world import World, now_ms
+from regtest.bitcoin.simulated.world import World
 
 WALLET_LOCKED = "wallet locked, unlock it to enable full RPC access"
 WALLET_UNLOCKED = "wallet already unlocked, WalletUnlocker service is no longer available"
@@ -171,7 +171,7 @@ class NodeServer:
 
     def _join(self) -> None:
         with self._world.change() as network:
-            network.up(self.name, now_ms())
+            network.up(self.name, self._world.now_ms())
 
     async def stop(self) -> None:
         """At once: open streams end without a last word."""

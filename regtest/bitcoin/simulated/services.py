@@ -13,7 +13,7 @@ from gateway.btc import stubs
 from regtest.bitcoin.simulated import messages
 from regtest.bitcoin.simulated.ledger import LndError
 from regtest.bitcoin.simulated.network import Request
-from regtest.bitcoin.simulated.world import World, now_ms
+from regtest.bitcoin.simulated.world import World
 
 pb = stubs.lightning_pb2
 router_pb2, invoices_pb2 = stubs.router_pb2, stubs.invoices_pb2
@@ -80,7 +80,7 @@ class Lightning(Service, stubs.lightning_pb2_grpc.LightningServicer):  # type: i
         with self._world.change() as network:
             row = network.add_invoice(
                 self._name,
-                now_ms(),
+                self._world.now_ms(),
                 value_msat=_msat(request.value, request.value_msat),
                 memo=request.memo,
                 expiry_s=request.expiry,
@@ -124,7 +124,7 @@ class Router(Service, stubs.router_pb2_grpc.RouterServicer):  # type: ignore[mis
                     max_parts=request.max_parts,
                     allow_self=request.allow_self_payment,
                 ),
-                now_ms(),
+                self._world.now_ms(),
             )
         async for update in self._follow(bytes.fromhex(row.hash), not request.no_inflight_updates):
             yield update
@@ -153,7 +153,7 @@ class Invoices(Service, stubs.invoices_pb2_grpc.InvoicesServicer):  # type: igno
         with self._world.change() as network:
             row = network.add_invoice(
                 self._name,
-                now_ms(),
+                self._world.now_ms(),
                 value_msat=_msat(request.value, request.value_msat),
                 memo=request.memo,
                 expiry_s=request.expiry,
@@ -177,13 +177,13 @@ class Invoices(Service, stubs.invoices_pb2_grpc.InvoicesServicer):  # type: igno
         if len(request.preimage) != 32:
             raise LndError(f"invalid preimage length of {len(request.preimage)}, want 32")
         with self._world.change() as network:
-            network.settle(self._name, request.preimage, now_ms())
+            network.settle(self._name, request.preimage, self._world.now_ms())
         return invoices_pb2.SettleInvoiceResp()
 
     @unary
     async def CancelInvoice(self, request: Any, context: Any) -> Any:
         with self._world.change() as network:
-            network.cancel(self._name, request.payment_hash, now_ms())
+            network.cancel(self._name, request.payment_hash, self._world.now_ms())
         return invoices_pb2.CancelInvoiceResp()
 
     @stream

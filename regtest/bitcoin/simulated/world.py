@@ -18,7 +18,7 @@ from regtest.bitcoin.simulated.store import Store
 Topic = tuple[str, str]  # ("invoice" | "payment", row key) or ("block", "")
 
 
-def now_ms() -> int:
+def _machine_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
@@ -33,6 +33,15 @@ class World:
         self._listeners: dict[Topic, set[asyncio.Queue[Any]]] = {}
         self._moved = asyncio.Event()
         self._ticking: asyncio.Task[None] | None = None
+        self._ahead_ms = 0
+
+    def now_ms(self) -> int:
+        """The machine's clock, shifted as the ledger's was last seen to be: both networks have one time."""
+        return _machine_ms() + self._ahead_ms
+
+    def set_clock(self, now_ms: int) -> None:
+        self._ahead_ms = now_ms - _machine_ms()
+        self._moved.set()
 
     def start(self) -> None:
         self._ticking = asyncio.create_task(self._tick())
@@ -83,8 +92,10 @@ class World:
             due = self.network.next_tick_ms()
             self._moved.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if due is None else max(0, due - now_ms()) / 1000 + 0.005):
+                async with asyncio.timeout(
+                    None if due is None else max(0, due - self.now_ms()) / 1000 + 0.005
+                ):
                     await self._moved.wait()
                     continue
             with self.change() as network:
-                network.tick(now_ms())
+                network.tick(self.now_ms())

@@ -85,6 +85,22 @@ def test_json_is_one_line_for_machines(cli: Invoke) -> None:
     assert result.stdout.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (("stop",), {"state": "stopping"}),
+        (("logs", "-n", "1"), ["two"]),
+        (("payments",), None), (("swap", "list"), None), (("wallet", "utxos"), None), (("peer", "list"), None),
+    ],
+)  # fmt: skip
+def test_json_everywhere(cli: Invoke, words: tuple[str, ...], answer: object) -> None:
+    result = cli(*words, "--json")
+    assert result.exit_code == 0
+    assert result.stdout.count("\n") == 1
+    found = json.loads(result.stdout)
+    assert found == answer if answer is not None else isinstance(found, list)
+
+
 def test_pay_waits_and_prints_the_preimage(cli: Invoke) -> None:
     result = cli("pay", "lnbcrt1x")
     assert result.exit_code == 0
