@@ -78,6 +78,15 @@ class Legs:
         except Refused as refused:
             _gone(refused)
 
+    async def extend_cheque(self, channel: ChannelId, index: int, timeout: PosixMs) -> None:
+        await self._channels.extend(channel, index, timeout)
+
+    async def ask_extension(self, channel: ChannelId, index: int, timeout: PosixMs) -> None:
+        await self._channels.ask_extension(channel, index, timeout)
+
+    async def ask_resolution(self, channel: ChannelId, index: int) -> None:
+        await self._channels.ask_resolution(channel, index)
+
     async def claim_on_chain(self, channel: ChannelId, reason: str) -> None:
         if isinstance(self._channels.state(channel), (s.Normal, s.Draining)):
             await self._channels.close(channel, now=True, reason=reason)
@@ -114,6 +123,10 @@ class Notices:
         match notice:
             case f.NoticeLocked(index, _, amount, timeout):
                 given = i.ChequeLocked(peer, channel, index, amount, timeout)
+            case f.NoticeExtended(index, _, timeout):
+                given = i.ChequeExtended(channel, index, timeout)
+            case f.NoticeExtensionAsked(index, _, timeout):
+                given = i.ExtensionAsked(channel, index, timeout)
             case f.NoticePreimage(_, preimage):
                 given = i.PreimageSeen(preimage)
             case f.NoticeDead(_, _, proof):

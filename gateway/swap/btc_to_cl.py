@@ -214,7 +214,10 @@ def _at_risk(
         return ()
     gauge = "" if blocks is None else f"; {blocks} blocks until LND cancels the held payment"
     words = f"{risk.shown()}: {risk.what}, and the receiver has neither fulfilled nor cancelled{gauge}"
-    return (f.Alarm(errors.AT_RISK.code, words),)
+    alarm = f.Alarm(errors.AT_RISK.code, words)
+    if risk.level is Level.ALARM or not isinstance(state, s.OutgoingInFlight):
+        return (alarm,)
+    return (alarm, f.AskResolution(state.quote.channel, state.index))
 
 
 def _claiming(state: s.PreimageKnown | s.IncomingClaiming, given: i.Input) -> Result:

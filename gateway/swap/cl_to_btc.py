@@ -21,8 +21,8 @@ from gateway.swap import inputs as i
 from gateway.swap import state as s
 from gateway.swap.quote import payable_blocks
 from gateway.swap.risk import Level, Risk
-from gateway.swap.timelock import Clocks
-from gateway.units import BlockDelta
+from gateway.swap.timelock import Clocks, outgoing_needs
+from gateway.units import BlockDelta, PosixMs
 
 Result = Outcome[e.Event, f.Effect]
 
@@ -162,7 +162,9 @@ def _outgoing_live(
         case i.Tick():
             return Continue((), (f.LookUpPayment(quote.hashlock),))
         case i.RiskSeen(risk, _):
-            return Continue((), _at_risk(state, risk))
+            return Continue((), _at_risk(state, risk, context))
+        case i.ChequeExtended():
+            return _extended(state.incoming, given)
         case i.ChequeLocked():
             return _second_cheque(state.incoming, given)
         case i.CancelAsked():
@@ -179,13 +181,39 @@ def _second_cheque(incoming: s.Incoming, given: i.ChequeLocked) -> Result:
     return Continue((), (f.CancelCheque(given.channel, given.index, errors.HASH_IN_USE.code),))
 
 
-def _at_risk(state: s.OutgoingIntended | s.OutgoingInFlight, risk: Risk) -> tuple[f.Effect, ...]:
-    """The operator hears of it; the swap itself stays (X7)."""
-    assert isinstance(state.incoming, s.ChequeIn)
+def _extended(incoming: s.Incoming, given: i.ChequeExtended) -> Result:
+    """More time for the same money; never less, whatever comes twice or late."""
+    assert isinstance(incoming, s.ChequeIn)
+    ours = (given.channel, given.index) == (incoming.channel, incoming.index)
+    if not ours or given.timeout <= incoming.timeout:
+        return Wait("this cheque lives at least as long")
+    return Continue((e.IncomingWasExtended(given.timeout),))
+
+
+def _at_risk(
+    state: s.OutgoingIntended | s.OutgoingInFlight, risk: Risk, context: Context
+) -> tuple[f.Effect, ...]:
+    """The operator hears of it, the payer is asked for more time; the swap itself stays (X7)."""
+    cheque = state.incoming
+    assert isinstance(cheque, s.ChequeIn)
     if risk.level is Level.CALM:
         return ()
     words = f"{risk.shown()}: {risk.what}, and the payment is unresolved"
-    return (f.Alarm(errors.AT_RISK.code, words),)
+    alarm = f.Alarm(errors.AT_RISK.code, words)
+    wanted = _extension(state, context)
+    if risk.level is Level.ALARM or wanted <= cheque.timeout:
+        return (alarm,)
+    return (alarm, f.AskExtension(cheque.channel, cheque.index, wanted))
+
+
+def _extension(state: s.OutgoingIntended | s.OutgoingInFlight, context: Context) -> PosixMs:
+    """The timeout that makes the payment as safe again as its quote states."""
+    payment = state.outgoing
+    assert isinstance(payment, s.PaymentOut)
+    # never more than its whole limit, also where the heights are not known
+    left = min(payment.latest - context.clocks.height, payment.cltv_limit)
+    blocks = max(left, BlockDelta(1))
+    return outgoing_needs(context.profile, context.clocks, blocks, state.quote.eps)
 
 
 def _learned(state: s.OutgoingIntended | s.OutgoingInFlight, preimage: Preimage) -> Result:
@@ -209,6 +237,8 @@ def _claiming(state: s.PreimageKnown | s.IncomingClaiming, given: i.Input) -> Re
             return Continue((), (claim,))
         case i.RiskSeen(risk, _):
             return Continue((), _claim_at_risk(state.incoming, risk))
+        case i.ChequeExtended() if isinstance(state, s.IncomingClaiming):
+            return _extended(state.incoming, given)
         case i.CancelAsked():
             return Reject(errors.NOT_CANCELLABLE(detail="the payment succeeded"))
         case _:

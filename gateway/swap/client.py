@@ -225,6 +225,8 @@ class SwapClient:
             case f.OfferCheque(channel, reference, hashlock, amount, timeout):
                 offer = partial(self._legs.offer_cheque, channel, reference, hashlock, amount, timeout)
                 await self.runner.ask(key, payer.ChequeIntended, offer)
+            case f.ExtendCheque(channel, index, timeout):
+                await self._legs.extend_cheque(channel, index, timeout)
             case f.FulfilCheque(channel, index, preimage):
                 await self._legs.fulfil_cheque(channel, index, preimage)
             case f.CancelCheque(channel, index, code):

@@ -19,7 +19,7 @@ def register(codecs: Codecs) -> None:
         s.Done, s.OutgoingProvenDead, s.IncomingReleasing, s.Released, s.Refused,
     )  # fmt: skip
     codecs.register_all(
-        "swap.event", e.QuoteGiven, e.InvoiceMade, e.IncomingWasLocked, e.OutgoingWasSent,
+        "swap.event", e.QuoteGiven, e.InvoiceMade, e.IncomingWasLocked, e.IncomingWasExtended, e.OutgoingWasSent,
         e.PreimageLearned, e.ClaimStarted, e.IncomingClaimed, e.OutgoingProvedDead,
         e.ReleaseStarted, e.IncomingReleased, e.SwapRefused,
     )  # fmt: skip
@@ -31,7 +31,8 @@ def register(codecs: Codecs) -> None:
         codecs.register(cls, tag, 2, {1: _without_latest})
     codecs.register_all(
         "swap.effect", f.MakeInvoice, f.PayInvoice, f.LookUpPayment, f.LookUpInvoice, f.OfferCheque,
-        f.FulfilCheque, f.CancelCheque, f.ClaimOnChain, f.SettleInvoice, f.CancelInvoice, f.Alarm,
+        f.FulfilCheque, f.CancelCheque, f.AskExtension, f.AskResolution,
+        f.ExtendCheque, f.ClaimOnChain, f.SettleInvoice, f.CancelInvoice, f.Alarm,
     )  # fmt: skip
     codecs.register_all(
         "payer.state", payer.AwaitingQuote, payer.ChequeIntended, payer.ChequeLive, payer.Paid,

@@ -58,6 +58,32 @@ class CancelCheque:
 
 
 @dataclass(frozen=True, slots=True)
+class AskExtension:
+    """Ask the payer to sign the cheque that we hold again with this later timeout."""
+
+    channel: ChannelId
+    index: int
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class AskResolution:
+    """Ask the receiver of our cheque to fulfil or cancel it."""
+
+    channel: ChannelId
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendCheque:
+    """Sign our cheque again with this later timeout."""
+
+    channel: ChannelId
+    index: int
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimOnChain:
     """Close the channel now: the close carries every cheque that we have the preimage of."""
 
@@ -91,6 +117,8 @@ Effect = (
     | OfferCheque
     | FulfilCheque
     | CancelCheque
+    | AskExtension
+    | AskResolution
     | ClaimOnChain
     | SettleInvoice
     | CancelInvoice

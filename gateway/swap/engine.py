@@ -448,6 +448,10 @@ class SwapEngine:
                 await self._legs.fulfil_cheque(channel, index, preimage)
             case f.CancelCheque(channel, index, code):
                 await self._legs.cancel_cheque(channel, index, code)
+            case f.AskExtension(channel, index, timeout):
+                await self._legs.ask_extension(channel, index, timeout)
+            case f.AskResolution(channel, index):
+                await self._legs.ask_resolution(channel, index)
             case f.ClaimOnChain(channel, reason):
                 await self._legs.claim_on_chain(channel, reason)
             case f.SettleInvoice(preimage):

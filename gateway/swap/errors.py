@@ -239,6 +239,13 @@ QUOTE_TOO_LONG = define(
     "the quote would lock the cheque for too long",
     "Ask the payee for an invoice with a smaller min_final_cltv_expiry_delta.",
 )
+EXTENSION_TOO_LONG = define(
+    "swap.extension.too_long",
+    Fault.REMOTE,
+    Action.IGNORE,
+    "the gateway asks to lock the cheque for longer than was agreed",
+    "Nothing: the cheque keeps its timeout; the payment ends by it.",
+)
 PEER_AT_RISK = define(
     "swap.peer_at_risk",
     Fault.REMOTE,

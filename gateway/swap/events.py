@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.hashlock import Preimage
 from gateway.swap.quote import Quote
 from gateway.swap.state import Incoming, Outgoing
+from gateway.units import PosixMs
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,13 @@ class OutgoingWasIntended:
 @dataclass(frozen=True, slots=True)
 class OutgoingWasSent:
     index: int  # of the cheque; 0 for a payment
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingWasExtended:
+    """cl_to_btc: the cheque that pays for the swap lives longer."""
+
+    timeout: PosixMs
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ Event = (
     | IncomingWasLocked
     | OutgoingWasIntended
     | OutgoingWasSent
+    | IncomingWasExtended
     | PreimageLearned
     | ClaimStarted
     | IncomingClaimed

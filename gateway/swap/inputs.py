@@ -30,6 +30,24 @@ class ChequeLocked:
 
 
 @dataclass(frozen=True, slots=True)
+class ChequeExtended:
+    """The payer signed the cheque that we hold again with a later timeout (persisted in the channel)."""
+
+    channel: ChannelId
+    index: int
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionAsked:
+    """The receiver of our cheque asks for a later timeout."""
+
+    channel: ChannelId
+    index: int
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentAnswer:
     """What LND says of the payment: the stream's last word or a look-up."""
 
@@ -107,6 +125,8 @@ class CancelAsked:
 Input = (
     InvoiceCreated
     | ChequeLocked
+    | ChequeExtended
+    | ExtensionAsked
     | PaymentAnswer
     | InvoiceAnswer
     | ChequeOffered

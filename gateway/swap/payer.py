@@ -13,7 +13,7 @@ from gateway.hashlock import Hashlock, Preimage
 from gateway.outcome import Continue, Outcome, Reject, Wait
 from gateway.swap import errors
 from gateway.swap import inputs as i
-from gateway.swap.effects import OfferCheque
+from gateway.swap.effects import ExtendCheque, OfferCheque
 from gateway.units import Lovelace, Ms, Msat, PosixMs
 
 
@@ -174,7 +174,7 @@ def evolve(state: State | None, event: Event) -> State:
             raise ValueError(f"{type(event).__name__} does not fit {type(state).__name__}")
 
 
-def decide(state: State, given: Input, context: Context) -> Outcome[Event, OfferCheque]:
+def decide(state: State, given: Input, context: Context) -> Outcome[Event, OfferCheque | ExtendCheque]:
     """What follows from `given`; the cheque is intended before it is asked for."""
     match state:
         case AwaitingQuote():
@@ -186,7 +186,9 @@ def decide(state: State, given: Input, context: Context) -> Outcome[Event, Offer
     assert_never(state)
 
 
-def _awaiting(state: AwaitingQuote, given: Input, context: Context) -> Outcome[Event, OfferCheque]:
+def _awaiting(
+    state: AwaitingQuote, given: Input, context: Context
+) -> Outcome[Event, OfferCheque | ExtendCheque]:
     order = state.order
     match given:
         case QuoteArrived(offer):
@@ -222,7 +224,23 @@ def _offer(order: Order, offer: Offer, timeout: PosixMs) -> OfferCheque:
     return OfferCheque(order.channel, offer.quote_id, order.hashlock, offer.cardano, timeout)
 
 
-def _live(state: ChequeIntended | ChequeLive, given: Input) -> Outcome[Event, OfferCheque]:
+def _extend(state: ChequeLive, given: i.ExtensionAsked) -> Outcome[Event, OfferCheque | ExtendCheque]:
+    """We are the origin: no leg of ours ends before the cheque, so more time costs nothing but patience. Never past
+    what the user agreed to lock, counted from the order: asking again and again moves nothing."""
+    order = state.order
+    if (given.channel, given.index) != (order.channel, state.index):
+        return Wait("that is not this payment's cheque")
+    latest = order.asked_at + order.longest
+    if given.timeout > latest:
+        return Reject(
+            errors.EXTENSION_TOO_LONG(
+                field="timeout_ms", got=given.timeout.value, allowed=f"<= {latest.value}"
+            )
+        )
+    return Continue((), (ExtendCheque(order.channel, state.index, given.timeout),))
+
+
+def _live(state: ChequeIntended | ChequeLive, given: Input) -> Outcome[Event, OfferCheque | ExtendCheque]:
     match given:
         case i.ChequeOffered(index) if isinstance(state, ChequeIntended):
             return Continue((WentLive(index),))
@@ -234,6 +252,8 @@ def _live(state: ChequeIntended | ChequeLive, given: Input) -> Outcome[Event, Of
             return Continue((WasPaid(preimage),))
         case i.OutgoingChequeDead(proof):
             return Continue((HasFailed(proof),))
+        case i.ExtensionAsked() if isinstance(state, ChequeLive):
+            return _extend(state, given)
         case i.Tick() if isinstance(state, ChequeIntended):
             return Continue((), (_offer(state.order, state.offer, state.timeout),))
         case _:

@@ -20,6 +20,9 @@ EDGES: dict[tuple[str, str], str] = {
     ("OutgoingIntended", "OutgoingProvedDead"): "OutgoingProvenDead",
     ("OutgoingInFlight", "PreimageLearned"): "PreimageKnown",
     ("OutgoingInFlight", "OutgoingProvedDead"): "OutgoingProvenDead",
+    ("OutgoingIntended", "IncomingWasExtended"): "OutgoingIntended",
+    ("OutgoingInFlight", "IncomingWasExtended"): "OutgoingInFlight",
+    ("IncomingClaiming", "IncomingWasExtended"): "IncomingClaiming",
     ("PreimageKnown", "ClaimStarted"): "IncomingClaiming",
     ("IncomingClaiming", "IncomingClaimed"): "Done",
     ("OutgoingProvenDead", "ReleaseStarted"): "IncomingReleasing",
@@ -48,6 +51,15 @@ def evolve(state: s.State | None, event: e.Event) -> s.State:
             return s.Refused(quote, code, detail)
         case s.IncomingLocked(quote, incoming), e.OutgoingWasIntended(outgoing):
             return s.OutgoingIntended(quote, incoming, outgoing)
+        case (
+            (
+                s.OutgoingIntended(incoming=s.ChequeIn() as cheque)
+                | s.OutgoingInFlight(incoming=s.ChequeIn() as cheque)
+                | s.IncomingClaiming(incoming=s.ChequeIn() as cheque)
+            ),
+            e.IncomingWasExtended(timeout),
+        ):
+            return replace(state, incoming=replace(cheque, timeout=timeout))
         case s.OutgoingIntended(quote, incoming, outgoing), e.OutgoingWasSent(index):
             return s.OutgoingInFlight(quote, incoming, outgoing, index)
         case (

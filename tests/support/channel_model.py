@@ -251,8 +251,11 @@ class ModelEnd(End):
         own = self.owner
         if isinstance(given, i.FulfilHeld) and isinstance(result, Continue):
             own.fulfilled[given.preimage.hashlock] = None
+        asked = []
         for notice in self.notices:
             match notice:
+                case f.NoticeExtensionAsked(index, _, timeout):
+                    asked.append(i.ExtendIssued(index, timeout))
                 case f.NoticeLocked(index, locked, amount, _):
                     own.locked[index] = locked
                     own.amounts[locked] = amount.value
@@ -265,6 +268,8 @@ class ModelEnd(End):
                 case f.NoticeReleased(_, released, _):
                     own.released[released] = None
         self.notices.clear()
+        for one in asked:  # the owner is the origin of every payment here
+            self.feed(one)
 
 
 class World:
@@ -306,6 +311,18 @@ class World:
         if one is None or one.cheque.timeout <= end.now + margin or one.cheque.lock not in end.owner.amounts:
             return
         end.feed(i.FulfilHeld(one.cheque.index, self.preimages[one.cheque.lock]))
+
+    def ask_extension(self, who: int, nth: int, span: Ms) -> None:
+        """The receiver asks; the issuer's owner is the origin and gives it, or the question is lost."""
+        one = self.pick(who, nth)
+        if one is not None:
+            self.ends[who].feed(i.AskForExtension(one.cheque.index, one.cheque.timeout + span))
+
+    def ask_resolution(self, who: int, nth: int) -> None:
+        state = self.ends[who].state
+        if isinstance(state, s.WithBooks) and state.books.issued:
+            index = state.books.issued[nth % len(state.books.issued)].cheque.index
+            self.ends[who].feed(i.AskForResolution(index))
 
     def cancel(self, who: int, nth: int) -> None:
         one = self.pick(who, nth)

@@ -246,6 +246,14 @@ def what_lnd_does_to_a_held_payment(_: Path) -> Any:
     ]
 
 
+@provokes("swap.extension.too_long")
+def a_gateway_that_wants_the_cheque_for_ever(_: Path) -> Any:
+    order = payer.Order(SECRET.hashlock, "x", Msat(5), PEER, CHANNEL, Lovelace(100), Ms(60_000), NOW)
+    offer = payer.Offer(b"q" * 32, SECRET.hashlock, Msat(5), Lovelace(90), NOW, NOW)
+    given = i.ExtensionAsked(CHANNEL, 3, NOW + Ms(60_001))
+    return payer.decide(payer.ChequeLive(order, offer, 3), given, payer.Context(NOW, Ms(1), Ms(1)))
+
+
 @provokes("swap.peer_at_risk")
 def a_peer_whose_payment_is_late(_: Path) -> Any:
     world: Any = None  # nothing is looked at: the risk is known already

@@ -129,7 +129,8 @@ def _again(state: Open, signed: SignedCheque) -> Result:
     if replace(signed.cheque, timeout=old.timeout) != old:
         return fail(state, errors.CHEQUE_CONFLICT(field="index", got=old.index))
     if signed.cheque.timeout > old.timeout and isinstance(held.status, (s.Unanswered, s.Fulfilled)):
-        return Continue((e.ChequeExtended(signed),))
+        new = signed.cheque
+        return Continue((e.ChequeExtended(signed),), (f.NoticeExtended(new.index, new.lock, new.timeout),))
     return Wait("this cheque is known")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from gateway.cl.channel import cheques, errors, on_chain, snapshots
+from gateway.cl.channel import cheques, errors, extensions, on_chain, snapshots
 from gateway.cl.channel import effects as f
 from gateway.cl.channel import events as e
 from gateway.cl.channel import inputs as i
@@ -84,6 +84,12 @@ def _open(state: s.Normal | s.Draining, given: i.Input, context: i.Context) -> R
             return cheques.fulfil(state, index, preimage, context)
         case i.CancelHeld(index, code):
             return cheques.cancel(state, index, code)
+        case i.ExtendIssued(index, timeout):
+            return extensions.extend(state, index, timeout, context)
+        case i.AskForExtension(index, timeout):
+            return extensions.ask_extension(state, index, timeout, context)
+        case i.AskForResolution(index):
+            return extensions.ask_resolution(state, index)
         case i.CloseAsked(now, reason):
             return _close_asked(state, now, reason)
         case i.PeerBack():
@@ -135,6 +141,10 @@ def _peer(state: s.Normal | s.Draining, message: m.ChannelMessage, context: i.Co
             return cheques.received(state, cheque, signature, context)
         case m.Fulfil(index, preimage):
             return cheques.revealed(state, index, preimage)
+        case m.AskExtension(index, timeout):
+            return extensions.extension_asked(state, index, timeout)
+        case m.AskResolution(index):
+            return extensions.resolution_asked(state, index)
         case m.Cancel(_, code, signed):
             return snapshots.received(state, signed, code, context)
         case m.Squashed(signed):

@@ -56,6 +56,24 @@ class NoticeLocked:
 
 
 @dataclass(frozen=True, slots=True)
+class NoticeExtended:
+    """A cheque that we hold lives longer."""
+
+    index: int
+    lock: Hashlock
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeExtensionAsked:
+    """The receiver of our cheque asks for a later timeout; its owner decides."""
+
+    index: int
+    lock: Hashlock
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
 class NoticePreimage:
     """A cheque of ours was opened."""
 
@@ -96,5 +114,13 @@ class Alarm:
     detail: str
 
 
-Notice = NoticeLocked | NoticePreimage | NoticeDead | NoticeSettled | NoticeReleased
+Notice = (
+    NoticeLocked
+    | NoticeExtended
+    | NoticeExtensionAsked
+    | NoticePreimage
+    | NoticeDead
+    | NoticeSettled
+    | NoticeReleased
+)
 Effect = Send | SendCheque | SendSnapshot | SendCancel | PublishOpening | Notice | Alarm

@@ -57,6 +57,14 @@ class ChequeIssued:
 
 
 @dataclass(frozen=True, slots=True)
+class ChequeProlonged:
+    """A live cheque of ours lives longer: same index, lock and amount. Its latest timeout is the one that counts."""
+
+    index: int
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
 class ChequeReceived:
     signed: SignedCheque
 
@@ -163,6 +171,7 @@ Event = (
     | ChannelOpened
     | OutputChanged
     | ChequeIssued
+    | ChequeProlonged
     | ChequeReceived
     | ChequeExtended
     | ChequeRevealed

@@ -16,7 +16,7 @@ from gateway.units import Lovelace
 _CHEQUES = (
     "ChequeRevealed", "CancelWasSeen", "ChequeDied", "HeldFulfilled", "HeldCancelled", "HeldSettled", "HistoryFolded",
 )  # fmt: skip
-_SIGNING = ("SnapshotSigned", "SnapshotHeld", "ChequeReceived", "ChequeExtended")
+_SIGNING = ("SnapshotSigned", "SnapshotHeld", "ChequeReceived", "ChequeExtended", "ChequeProlonged")
 
 EDGES: dict[tuple[str, str], str] = {
     ("", "OpenProposed"): "Proposing",
@@ -133,6 +133,10 @@ def _books(books: s.Books, event: e.Event) -> s.Books:
         case e.ChequeIssued(cheque, reference):
             issued = (*books.issued, s.Issued(cheque, reference, s.Live()))
             return replace(books, issued=issued, last_issued=cheque.index)
+        case e.ChequeProlonged(index, timeout):
+            return _change_issued(
+                books, index, lambda one: replace(one, cheque=replace(one.cheque, timeout=timeout))
+            )
         case e.ChequeReceived(signed):
             held = (*books.held, s.Held(signed, s.Unanswered()))
             return replace(books, held=held, last_received=signed.cheque.index)

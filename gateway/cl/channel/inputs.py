@@ -63,6 +63,29 @@ class CancelHeld:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtendIssued:
+    """Ours to give: sign our cheque again with a later timeout (decision 12: by the origin alone)."""
+
+    index: int
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class AskForExtension:
+    """Ours to ask: a cheque that we hold should live until `timeout`."""
+
+    index: int
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class AskForResolution:
+    """Ours to ask: the receiver of our cheque should fulfil or cancel it."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class CloseAsked:
     """`now`: with whatever is pending."""
 
@@ -120,6 +143,9 @@ Input = (
     | OfferCheque
     | FulfilHeld
     | CancelHeld
+    | ExtendIssued
+    | AskForExtension
+    | AskForResolution
     | CloseAsked
     | PeerSaid
     | PeerBack

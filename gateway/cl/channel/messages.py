@@ -77,6 +77,21 @@ class Fulfil:
 
 
 @dataclass(frozen=True, slots=True)
+class AskExtension:
+    """The receiver asks for the same cheque with this later timeout; the issuer may answer with AddCheque."""
+
+    index: int
+    timeout: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class AskResolution:
+    """The issuer asks the receiver to fulfil or to cancel now; a cheque that is answered is answered again."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Decision 5: the receiver's snapshot covers its own index at null. `code` says why."""
 
@@ -135,6 +150,8 @@ ChannelMessage = (
     | Staged
     | AddCheque
     | Fulfil
+    | AskExtension
+    | AskResolution
     | Cancel
     | Squashed
     | TimedOut

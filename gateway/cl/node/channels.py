@@ -204,6 +204,16 @@ class Channels:
     async def cancel(self, channel: ChannelId, index: int, code: str) -> None:
         await self._must(channel, i.CancelHeld(index, code))
 
+    async def extend(self, channel: ChannelId, index: int, timeout: PosixMs) -> None:
+        """Our cheque, with a later timeout; raises cl.cheque.* when it may not be."""
+        await self._must(channel, i.ExtendIssued(index, timeout))
+
+    async def ask_extension(self, channel: ChannelId, index: int, timeout: PosixMs) -> None:
+        await self._must(channel, i.AskForExtension(index, timeout))
+
+    async def ask_resolution(self, channel: ChannelId, index: int) -> None:
+        await self._must(channel, i.AskForResolution(index))
+
     async def close(self, channel: ChannelId, *, now: bool, reason: str) -> None:
         await self._must(channel, i.CloseAsked(now, reason))
 

@@ -14,11 +14,13 @@ def register(codecs: Codecs) -> None:
     )  # fmt: skip
     codecs.register_all(
         "channel.event", e.OpenProposed, e.OpenAgreed, e.OpenAccepted, e.OpenAbandoned, e.ChannelOpened,
-        e.OutputChanged, e.ChequeIssued, e.ChequeReceived, e.ChequeExtended, e.ChequeRevealed, e.CancelWasSeen,
-        e.ChequeDied, e.HeldFulfilled, e.HeldCancelled, e.HeldSettled, e.SnapshotSigned, e.SnapshotHeld,
+        e.OutputChanged, e.ChequeIssued, e.ChequeReceived, e.ChequeExtended, e.ChequeProlonged,
+        e.ChequeRevealed, e.CancelWasSeen, e.ChequeDied, e.HeldFulfilled,
+        e.HeldCancelled, e.HeldSettled, e.SnapshotSigned, e.SnapshotHeld,
         e.ChannelFrozen, e.DrainStarted, e.CloseDecided, e.StageSeen, e.ChannelEnded, e.HistoryFolded,
     )  # fmt: skip
     codecs.register_all(
         "channel.effect", f.Send, f.SendCheque, f.SendSnapshot, f.SendCancel, f.PublishOpening, f.NoticeLocked,
-        f.NoticePreimage, f.NoticeDead, f.NoticeSettled, f.NoticeReleased, f.Alarm,
+        f.NoticeExtended, f.NoticeExtensionAsked, f.NoticePreimage, f.NoticeDead, f.NoticeSettled,
+        f.NoticeReleased, f.Alarm,
     )  # fmt: skip

@@ -57,6 +57,8 @@ _REESTABLISH = Spec(
     m.Reestablish,
     {"last_received": p.COUNT, "last_issued": p.COUNT, "held": Maybe(Sub(p.SIGNED_SNAPSHOT))},
 )
+_ASK_EXTENSION = Spec(m.AskExtension, {"index": p.INDEX, "timeout": p.TIME}, {"timeout": "timeout_ms"})
+_ASK_RESOLUTION = Spec(m.AskResolution, {"index": p.INDEX})
 _CLOSING = Spec(m.Closing, {"now": One(Flag()), "code": _CODE})
 _FAILED = Spec(m.ChannelFailed, {"code": _CODE, "detail": _DETAIL})
 
@@ -76,6 +78,8 @@ BODIES = (
     Body("squashed", _SQUASHED, _MUST, _MAY),
     Body("timed_out", _TIMED_OUT, _MUST, _MAY),
     Body("reestablish", _REESTABLISH, _MUST, _MAY),
+    Body("ask_extension", _ASK_EXTENSION, _MUST, _MAY),
+    Body("ask_resolution", _ASK_RESOLUTION, _MUST, _MAY),
     Body("closing", _CLOSING, _MUST, _MAY),
     Body("channel_failed", _FAILED, _MUST, _MAY),
 )

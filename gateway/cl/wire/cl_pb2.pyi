@@ -98,6 +98,8 @@ class Envelope(_message.Message):
     SQUASHED_FIELD_NUMBER: _builtins.int
     TIMED_OUT_FIELD_NUMBER: _builtins.int
     REESTABLISH_FIELD_NUMBER: _builtins.int
+    ASK_EXTENSION_FIELD_NUMBER: _builtins.int
+    ASK_RESOLUTION_FIELD_NUMBER: _builtins.int
     CLOSING_FIELD_NUMBER: _builtins.int
     CHANNEL_FAILED_FIELD_NUMBER: _builtins.int
     SWAP_PAY_REQUEST_FIELD_NUMBER: _builtins.int
@@ -152,6 +154,10 @@ class Envelope(_message.Message):
     @_builtins.property
     def reestablish(self) -> Global___Reestablish: ...
     @_builtins.property
+    def ask_extension(self) -> Global___AskExtension: ...
+    @_builtins.property
+    def ask_resolution(self) -> Global___AskResolution: ...
+    @_builtins.property
     def closing(self) -> Global___Closing:
         """80..95: the end of a channel"""
 
@@ -195,6 +201,8 @@ class Envelope(_message.Message):
         squashed: Global___Squashed | None = ...,
         timed_out: Global___TimedOut | None = ...,
         reestablish: Global___Reestablish | None = ...,
+        ask_extension: Global___AskExtension | None = ...,
+        ask_resolution: Global___AskResolution | None = ...,
         closing: Global___Closing | None = ...,
         channel_failed: Global___ChannelFailed | None = ...,
         swap_pay_request: Global___SwapPayRequest | None = ...,
@@ -205,15 +213,15 @@ class Envelope(_message.Message):
         swap_status_request: Global___SwapStatusRequest | None = ...,
         swap_status: Global___SwapStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "accept_channel", b"accept_channel", "add_cheque", b"add_cheque", "body", b"body", "cancel", b"cancel", "channel_failed", b"channel_failed", "channel_id", b"channel_id", "closing", b"closing", "conversation", b"conversation", "error", b"error", "fulfil", b"fulfil", "init", b"init", "open_channel", b"open_channel", "ping", b"ping", "pong", b"pong", "query_terms", b"query_terms", "reestablish", b"reestablish", "refuse_channel", b"refuse_channel", "squashed", b"squashed", "staged", b"staged", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "terms", b"terms", "timed_out", b"timed_out", "warning", b"warning"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "accept_channel", b"accept_channel", "add_cheque", b"add_cheque", "ask_extension", b"ask_extension", "ask_resolution", b"ask_resolution", "body", b"body", "cancel", b"cancel", "channel_failed", b"channel_failed", "channel_id", b"channel_id", "closing", b"closing", "conversation", b"conversation", "error", b"error", "fulfil", b"fulfil", "init", b"init", "open_channel", b"open_channel", "ping", b"ping", "pong", b"pong", "query_terms", b"query_terms", "reestablish", b"reestablish", "refuse_channel", b"refuse_channel", "squashed", b"squashed", "staged", b"staged", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "terms", b"terms", "timed_out", b"timed_out", "warning", b"warning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "accept_channel", b"accept_channel", "add_cheque", b"add_cheque", "body", b"body", "cancel", b"cancel", "channel_failed", b"channel_failed", "channel_id", b"channel_id", "closing", b"closing", "conversation", b"conversation", "error", b"error", "fulfil", b"fulfil", "init", b"init", "open_channel", b"open_channel", "ping", b"ping", "pong", b"pong", "query_terms", b"query_terms", "reestablish", b"reestablish", "refuse_channel", b"refuse_channel", "squashed", b"squashed", "staged", b"staged", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "terms", b"terms", "timed_out", b"timed_out", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "accept_channel", b"accept_channel", "add_cheque", b"add_cheque", "ask_extension", b"ask_extension", "ask_resolution", b"ask_resolution", "body", b"body", "cancel", b"cancel", "channel_failed", b"channel_failed", "channel_id", b"channel_id", "closing", b"closing", "conversation", b"conversation", "error", b"error", "fulfil", b"fulfil", "init", b"init", "open_channel", b"open_channel", "ping", b"ping", "pong", b"pong", "query_terms", b"query_terms", "reestablish", b"reestablish", "refuse_channel", b"refuse_channel", "squashed", b"squashed", "staged", b"staged", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "terms", b"terms", "timed_out", b"timed_out", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__channel_id: _TypeAlias = _typing.Literal["channel_id"]  # noqa: Y015
     _WhichOneofArgType__channel_id: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id"]  # noqa: Y015
     _WhichOneofReturnType__conversation: _TypeAlias = _typing.Literal["conversation"]  # noqa: Y015
     _WhichOneofArgType__conversation: _TypeAlias = _typing.Literal["_conversation", b"_conversation"]  # noqa: Y015
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init", "ping", "pong", "error", "warning", "query_terms", "terms", "open_channel", "accept_channel", "refuse_channel", "staged", "add_cheque", "fulfil", "cancel", "squashed", "timed_out", "reestablish", "closing", "channel_failed", "swap_pay_request", "swap_receive_request", "swap_quote", "swap_accept", "swap_refused", "swap_status_request", "swap_status"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init", "ping", "pong", "error", "warning", "query_terms", "terms", "open_channel", "accept_channel", "refuse_channel", "staged", "add_cheque", "fulfil", "cancel", "squashed", "timed_out", "reestablish", "ask_extension", "ask_resolution", "closing", "channel_failed", "swap_pay_request", "swap_receive_request", "swap_quote", "swap_accept", "swap_refused", "swap_status_request", "swap_status"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__channel_id) -> _WhichOneofReturnType__channel_id | None: ...
@@ -967,6 +975,56 @@ class Reestablish(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__last_received) -> _WhichOneofReturnType__last_received | None: ...
 
 Global___Reestablish: _TypeAlias = Reestablish  # noqa: Y015
+
+@_typing.final
+class AskExtension(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    timeout_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        index: _builtins.int | None = ...,
+        timeout_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "_timeout_ms", b"_timeout_ms", "index", b"index", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "_timeout_ms", b"_timeout_ms", "index", b"index", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
+    _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_ms) -> _WhichOneofReturnType__timeout_ms | None: ...
+
+Global___AskExtension: _TypeAlias = AskExtension  # noqa: Y015
+
+@_typing.final
+class AskResolution(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    def __init__(
+        self,
+        *,
+        index: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "index", b"index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+
+Global___AskResolution: _TypeAlias = AskResolution  # noqa: Y015
 
 @_typing.final
 class Closing(_message.Message):

@@ -102,6 +102,14 @@ class ChannelMachine(RuleBasedStateMachine):
     def cancel(self, who: int, nth: int) -> None:
         self.world.cancel(who, nth)
 
+    @rule(who=SIDE, nth=NTH, seconds=st.sampled_from([30, 300]))
+    def ask_extension(self, who: int, nth: int, seconds: int) -> None:
+        self.world.ask_extension(who, nth, Ms(seconds * 1000))
+
+    @rule(who=SIDE, nth=NTH)
+    def ask_resolution(self, who: int, nth: int) -> None:
+        self.world.ask_resolution(who, nth)
+
     @rule(who=SIDE, nth=NTH)
     def replay(self, who: int, nth: int) -> None:
         self.world.replay(who, nth)

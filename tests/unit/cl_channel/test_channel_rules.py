@@ -158,6 +158,95 @@ def test_one_index_twice_with_another_amount_fails_the_channel() -> None:
     assert isinstance(b.state, s.Closing)
 
 
+@pytest.mark.threat("X1")
+@pytest.mark.threat("P12")
+def test_a_receiver_asks_for_time_and_the_origin_signs_the_same_cheque_again() -> None:
+    pair = Pair.open()
+    a, b = pair.ends
+    a.offer(0)
+    pair.settle()
+    longer = START + LIFE + LIFE
+    b.feed(i.AskForExtension(1, longer))
+    pair.settle()
+    assert [(one.index, one.timeout) for one in a.notices if isinstance(one, f.NoticeExtensionAsked)] == [
+        (1, longer)
+    ]
+    assert b.books.held[0].cheque.timeout == START + LIFE  # the channel alone gives nothing
+    a.feed(i.ExtendIssued(1, longer))
+    pair.settle()
+    assert a.books.issued[0].cheque == b.books.held[0].cheque
+    assert b.books.held[0].cheque == t.Cheque(1, longer, lock(0), Lovelace(100))
+    assert [(one.index, one.timeout) for one in b.notices if isinstance(one, f.NoticeExtended)] == [
+        (1, longer)
+    ]
+    # its old end passes at depth: neither side takes it for dead
+    pair.pass_time(LIFE + Ms(10_000))
+    pair.tick()
+    assert isinstance(a.books.issued[0].status, s.Live)
+    assert isinstance(b.books.held[0].status, s.Unanswered)
+    b.feed(i.FulfilHeld(1, preimage(0)))
+    pair.settle()
+    assert b.told(f.NoticeSettled) == [1]
+    assert standing(b) == (1100, 900)
+
+
+@pytest.mark.threat("P12")
+def test_an_extension_that_was_lost_is_sent_again_and_none_shortens() -> None:
+    pair = Pair.open()
+    a, b = pair.ends
+    a.offer(0)
+    pair.settle()
+    longer = START + LIFE + LIFE
+    a.feed(i.ExtendIssued(1, longer))
+    a.crash()  # stored, never sent
+    b.feed(i.AskForExtension(1, longer))
+    pair.settle()
+    assert b.books.held[0].cheque.timeout == longer
+    assert a.told(f.NoticeExtensionAsked) == []
+    a.feed(i.ExtendIssued(1, longer))  # again: the same cheque
+    pair.settle()
+    before = a.books
+    for timeout in (longer - Ms(1), START + REGTEST.max_cheque_life + Ms(1)):
+        a.feed(i.ExtendIssued(1, timeout))
+    assert a.refused == ["cl.cheque.timeout_too_soon", "cl.cheque.timeout_too_far"]
+    assert a.books == before
+    b.feed(i.CancelHeld(1, "cl.test"))
+    pair.settle()
+    a.feed(i.ExtendIssued(1, longer + Ms(1)))
+    b.feed(i.AskForExtension(1, longer + Ms(1)))
+    assert a.refused[-1] == b.refused[-1] == "cl.cheque.unknown"
+    a.offer(1)
+    pair.settle()
+    b.feed(i.AskForExtension(2, PosixMs(2**62)))  # never for longer than the issuer could sign
+    assert isinstance(b.out[-1], m.AskExtension)
+    assert b.out[-1].timeout == START + REGTEST.max_cheque_life
+
+
+@pytest.mark.threat("X3")
+def test_a_receiver_that_is_asked_answers_again() -> None:
+    pair = Pair.open()
+    a, b = pair.ends
+    for n in range(3):
+        a.offer(n)
+    pair.settle()
+    b.feed(i.FulfilHeld(2, preimage(1)))
+    b.feed(i.CancelHeld(3, "cl.test"))
+    b.out.clear()  # both answers are lost
+    b.notices.clear()
+    for index in (1, 2, 3):
+        a.feed(i.AskForResolution(index))
+    pair.settle()
+    assert b.told(f.NoticeLocked) == [1]
+    assert (a.told(f.NoticeDead), len(a.told(f.NoticePreimage))) == ([3], 1)
+    assert b.told(f.NoticeSettled) == [2]
+    a.feed(i.AskForResolution(2))
+    assert a.refused == ["cl.cheque.unknown"]
+    b.feed(i.PeerSaid(m.AskResolution(99)))
+    a.feed(i.PeerSaid(m.AskExtension(99, START)))
+    assert not a.out
+    assert not b.out
+
+
 @pytest.mark.threat("V10")
 @pytest.mark.parametrize("amount", [1001, 10**18])
 def test_a_cheque_beyond_the_issuers_balance_is_never_taken(amount: int) -> None:

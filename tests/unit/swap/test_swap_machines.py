@@ -16,13 +16,13 @@ from gateway.errors import Rejection
 from gateway.hashlock import Preimage
 from gateway.outcome import Continue, Reject, Wait
 from gateway.profile import REGTEST
-from gateway.swap import btc_to_cl, cl_to_btc, errors
+from gateway.swap import btc_to_cl, cl_to_btc, errors, payer
 from gateway.swap import effects as f
 from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
 from gateway.swap.quote import Direction, Quote
-from gateway.swap.risk import Risk
+from gateway.swap.risk import Risk, payment_outlives_cheque
 from gateway.swap.timelock import Clocks
 from gateway.swap.transitions import EDGES, IllegalEdge, evolve
 from gateway.units import BlockDelta, BlockHeight, Lovelace, Ms, Msat, PosixMs, Rate
@@ -108,6 +108,65 @@ class TestClToBtc:
         assert gone.spec is errors.TIMELOCK_TOO_SHORT
         older = replace(state, outgoing=replace(state.outgoing, latest=BlockHeight(0)))
         assert cl_to_btc.limit_now(REGTEST, clocks(height=605), older) == limit
+
+    @pytest.mark.threat("X1")
+    def test_a_payment_at_risk_asks_for_more_time_and_takes_it(self) -> None:
+        state, _ = run(Direction.CL_TO_BTC, cheque(), UNKNOWN)
+        assert isinstance(state, s.OutgoingInFlight)
+        assert isinstance(state.outgoing, s.PaymentOut)
+        late = out_context(after=600_000)
+        for probability, kinds in ((1e-4, [f.Alarm]), (1e-3, [f.Alarm, f.AskExtension])):
+            outcome = cl_to_btc.decide(state, i.RiskSeen(Risk(probability, "late")), late)
+            assert isinstance(outcome, Continue)
+            assert not outcome.events
+            assert [type(one) for one in outcome.effects] == kinds
+        ask = outcome.effects[-1]
+        assert isinstance(ask, f.AskExtension)
+        assert (ask.channel, ask.index) == (CHANNEL, 3)
+        again = payment_outlives_cheque(REGTEST, late.clocks, state.outgoing.latest, ask.timeout)
+        assert again.probability <= float(state.quote.eps) * 1.0001  # as safe as its quote states
+        away = cl_to_btc.Context(REGTEST, Clocks(late.clocks.now, BlockHeight(0)))  # no height is known
+        outcome = cl_to_btc.decide(state, i.RiskSeen(Risk(1.0, "late")), away)
+        assert isinstance(outcome, Continue)
+        assert any(isinstance(one, f.AskExtension) for one in outcome.effects)
+
+        given = i.ChequeExtended(CHANNEL, 3, ask.timeout)
+        outcome = cl_to_btc.decide(state, given, late)
+        assert isinstance(outcome, Continue)
+        assert outcome.events == (e.IncomingWasExtended(ask.timeout),)
+        longer = evolve(state, outcome.events[0])
+        assert longer == replace(state, incoming=s.ChequeIn(CHANNEL, 3, ask.timeout))
+        for other in (
+            given,
+            i.ChequeExtended(CHANNEL, 4, ask.timeout + Ms(1)),
+            i.ChequeExtended(CHANNEL, 3, NOW),
+        ):
+            assert isinstance(cl_to_btc.decide(longer, other, late), Wait)
+        claiming, _ = run(Direction.CL_TO_BTC, cheque(), SETTLED)
+        outcome = cl_to_btc.decide(claiming, given, late)
+        assert isinstance(outcome, Continue)
+        assert outcome.events == (e.IncomingWasExtended(ask.timeout),)
+
+    def test_the_payer_gives_time_up_to_what_its_user_agreed_to(self) -> None:
+        order = payer.Order(SECRET.hashlock, "x", Msat(5), PEER, CHANNEL, Lovelace(100), Ms(1_000_000), NOW)
+        offer = payer.Offer(b"q" * 32, SECRET.hashlock, Msat(5), Lovelace(90), NOW, NOW)
+        live = payer.ChequeLive(order, offer, 3)
+        context = payer.Context(NOW + Ms(500_000), Ms(5_000), Ms(30_000))
+        most = NOW + Ms(1_000_000)
+        outcome = payer.decide(live, i.ExtensionAsked(CHANNEL, 3, most), context)
+        assert outcome == Continue((), (f.ExtendCheque(CHANNEL, 3, most),))
+        outcome = payer.decide(live, i.ExtensionAsked(CHANNEL, 3, most + Ms(1)), context)
+        assert isinstance(outcome, Reject)
+        assert outcome.rejection.spec is errors.EXTENSION_TOO_LONG
+        for state, index in ((live, 4), (payer.Paid(order, offer, SECRET), 3)):
+            assert isinstance(payer.decide(state, i.ExtensionAsked(CHANNEL, index, most), context), Wait)
+
+    @pytest.mark.threat("X1")
+    def test_a_gateway_never_extends_a_cheque_of_its_own(self) -> None:
+        """Decision 12: its incoming leg would not move with it."""
+        state, _ = run(Direction.BTC_TO_CL, TestBtcToCl.READY, HELD, i.ChequeOffered(9))
+        given = i.ExtensionAsked(CHANNEL, 9, NOW + Ms(10**7))
+        assert isinstance(btc_to_cl.decide(state, given, in_context()), Wait)
 
     def test_no_squash_in_time_claims_on_chain(self) -> None:
         state, _ = run(Direction.CL_TO_BTC, cheque(), SETTLED)
@@ -254,6 +313,14 @@ class TestBtcToCl:
         assert isinstance(outcome, Continue)
         assert effects[-1] in outcome.effects
 
+    @pytest.mark.threat("X3")
+    def test_the_receiver_is_asked_before_lnd_cancels(self) -> None:
+        state, _ = run(Direction.BTC_TO_CL, self.READY, HELD, i.ChequeOffered(9))
+        outcome = btc_to_cl.decide(state, i.RiskSeen(Risk(1e-3, "x"), 2), in_context(height=740))
+        assert isinstance(outcome, Continue)
+        assert not outcome.events
+        assert outcome.effects[-1] == f.AskResolution(CHANNEL, 9)
+
     def test_an_alarm_rings_before_lnd_cancels(self) -> None:
         state, _ = run(Direction.BTC_TO_CL, self.READY, HELD, i.ChequeOffered(9))
         outcome = btc_to_cl.decide(state, i.RiskSeen(Risk(2e-4, "20 blocks"), 2), in_context(height=740))
@@ -266,6 +333,7 @@ OUT_INPUTS: list[Any] = [
     cheque(), cheque(index=4), cheque(amount=1), SETTLED, FAILED, UNKNOWN, i.PreimageSeen(SECRET),
     i.PreimageSeen(Preimage(b"\x08" * 32)), i.IncomingChequeSettled("s"), i.IncomingChequeReleased("r"),
     i.Tick(), i.CancelAsked(), i.RiskSeen(Risk(2e-4, "x")), i.RiskSeen(Risk(1.0, "x")),
+    i.ChequeExtended(CHANNEL, 3, NOW + Ms(9_000_000)),
 ]  # fmt: skip
 IN_INPUTS: list[Any] = [
     TestBtcToCl.READY, HELD, CANCELLED, LND_SETTLED, i.InvoiceAnswer(b.InvoiceOpen("x")),
@@ -336,8 +404,9 @@ def test_edges_are_exactly_what_evolve_takes() -> None:
     ]  # fmt: skip
     events = [
         e.InvoiceMade("i"), e.IncomingWasLocked(incoming), e.OutgoingWasIntended(outgoing),
-        e.OutgoingWasSent(1), e.PreimageLearned(SECRET), e.ClaimStarted(), e.IncomingClaimed("p"),
-        e.OutgoingProvedDead("p"), e.ReleaseStarted(), e.IncomingReleased("p"), e.SwapRefused("c", "d"),
+        e.OutgoingWasSent(1), e.IncomingWasExtended(NOW), e.PreimageLearned(SECRET), e.ClaimStarted(),
+        e.IncomingClaimed("p"), e.OutgoingProvedDead("p"), e.ReleaseStarted(), e.IncomingReleased("p"),
+        e.SwapRefused("c", "d"),
     ]  # fmt: skip
     taken = {}
     for state in states:
