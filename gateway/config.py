@@ -67,6 +67,7 @@ class BitcoinSettings(_Section):
     port: Port = 10009
     tls_cert: str = ""
     macaroon: str = ""
+    node_id: str = ""  # only to replace the LND of before: the identity key of the new one
     hold_cancel_blocks: Natural = 0  # the operator's own holdexpirydelta; the larger of it and LND's wins
 
 

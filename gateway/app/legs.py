@@ -7,6 +7,7 @@ import structlog
 from gateway.cl.channel import effects as f
 from gateway.cl.channel import state as s
 from gateway.cl.channel.errors import CHEQUE_ANSWERED, CHEQUE_UNKNOWN
+from gateway.cl.channel.ledger import find_held
 from gateway.cl.data.types import ChannelId, Resolved
 from gateway.cl.node.chain_service import ChainService
 from gateway.cl.node.channels import Channels
@@ -66,17 +67,35 @@ class Legs:
             return ChequeNotOffered(answer.code, str(answer))
         return ChequeOffered(answer)
 
-    async def fulfil_cheque(self, channel: ChannelId, index: int, preimage: Preimage) -> None:
+    async def issued(self, channel: ChannelId, reference: bytes) -> int | None:
+        state = self._channels.state(channel)
+        if not isinstance(state, s.WithBooks):
+            return None
+        return next((one.cheque.index for one in state.books.issued if one.reference == reference), None)
+
+    async def holds(self, channel: ChannelId, index: int) -> bool:
+        state = self._channels.state(channel)
+        if not isinstance(state, (s.Normal, s.Draining)):
+            return False
+        held = find_held(state.books, index)
+        return held is not None and isinstance(held.status, s.Unanswered)
+
+    async def fulfil_cheque(self, channel: ChannelId, index: int, preimage: Preimage) -> str:
         try:
             await self._channels.fulfil(channel, index, preimage)
         except Refused as refused:
             _gone(refused)
+            return f"cheque {index} had ended before: {refused.rejection}"
+        return ""
 
-    async def cancel_cheque(self, channel: ChannelId, index: int, code: str) -> None:
+    async def cancel_cheque(self, channel: ChannelId, index: int, code: str) -> str:
         try:
             await self._channels.cancel(channel, index, code)
         except Refused as refused:
             _gone(refused)
+            if refused.rejection.spec is CHEQUE_UNKNOWN:  # expired, forgotten, and its one notice came early
+                return f"the channel holds no cheque {index} any more"
+        return ""
 
     async def extend_cheque(self, channel: ChannelId, index: int, timeout: PosixMs) -> None:
         await self._channels.extend(channel, index, timeout)

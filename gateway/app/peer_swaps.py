@@ -29,6 +29,7 @@ MOST_AT_ONCE = 64  # questions of all peers together; more wait in their connect
 
 _PHASES: dict[type, w.SwapPhase] = {
     s.Quoted: w.SwapPhase.QUOTED,
+    s.Withdrawing: w.SwapPhase.RELEASING,
     s.IncomingLocked: w.SwapPhase.LOCKED,
     s.OutgoingIntended: w.SwapPhase.IN_FLIGHT,
     s.OutgoingInFlight: w.SwapPhase.IN_FLIGHT,

@@ -156,7 +156,9 @@ class Running:
             self.store, lnd, self.legs, self.clock, self.profile, self.settings.swap.policy(self.profile),
             on_change=self._swap_changed, on_alarm=self.alarm, blind=self.chain.blind,
             market=self.prices.market,
-            options=EngineOptions(tick_s=1.0 if quick else 5.0),
+            options=EngineOptions(
+                tick_s=1.0 if quick else 5.0, accepted_node=self.settings.bitcoin.node_id
+            ),
         )  # fmt: skip
 
     def _policy(self) -> OpenPolicy:

@@ -193,7 +193,7 @@ def swap_view(key: Key, state: s.State, created_ms: int = 0) -> m.Swap:
             view.proof = proof
         case s.OutgoingProvenDead(_, _, proof) | s.IncomingReleasing(_, _, proof):
             view.proof = proof
-        case s.Refused(_, code, detail):
+        case s.Refused(_, code, detail) | s.Withdrawing(_, code, detail):
             view.detail = f"{code}: {detail}"
         case _:
             pass

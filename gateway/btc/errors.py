@@ -118,6 +118,7 @@ for _reason, _meaning, _remedy in (
         "the gateway's Lightning channels hold too little",
         "Try a smaller amount or later; the operator can add Lightning liquidity.",
     ),
+    ("never_sent", "the payment was not sent", "Try again with a new quote; the cheque was given back."),
     ("failed", "the payment failed", "Try again; the cheque was given back."),
 ):
     define(f"btc.payment.{_reason}", Fault.REMOTE, Action.FAIL_CHEQUE, _meaning, _remedy)

@@ -372,18 +372,18 @@ def _read_payment(payment: Any, hashlock: Hashlock) -> p.PaymentResult:
 
 
 def _read_invoice(invoice: Any) -> p.InvoiceState:
-    pb = stubs.lightning_pb2
+    pb, memo = stubs.lightning_pb2, str(invoice.memo)
     match int(invoice.state):
         case pb.Invoice.OPEN:
-            return p.InvoiceOpen(str(invoice.payment_request))
+            return p.InvoiceOpen(str(invoice.payment_request), memo)
         case pb.Invoice.CANCELED:
-            return p.InvoiceCancelled()
+            return p.InvoiceCancelled(memo)
         case pb.Invoice.SETTLED:
             try:
                 preimage = Preimage(bytes(invoice.r_preimage))
             except ValueError as error:
                 raise Refused(errors.MALFORMED(field="r_preimage", got=len(invoice.r_preimage))) from error
-            return p.InvoiceSettled(preimage, Msat(int(invoice.amt_paid_msat)))
+            return p.InvoiceSettled(preimage, Msat(int(invoice.amt_paid_msat)), memo)
         case pb.Invoice.ACCEPTED:
             held = [h for h in invoice.htlcs if int(h.state) == pb.ACCEPTED]
             if not held:
@@ -392,6 +392,7 @@ def _read_invoice(invoice: Any) -> p.InvoiceState:
                 str(invoice.payment_request),
                 Msat(sum(int(h.amt_msat) for h in held)),
                 BlockHeight(min(int(h.expiry_height) for h in held)),
+                memo,
             )
         case other:
             raise Refused(errors.MALFORMED(field="state", got=other))

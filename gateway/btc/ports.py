@@ -101,7 +101,10 @@ class HoldInvoice:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceOpen:
+    """`memo`, here and below: of LND's record. LND makes one invoice for a hash, and not always for us."""
+
     invoice: str
+    memo: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +114,19 @@ class InvoiceAccepted:
     invoice: str
     amount: Msat
     expiry: BlockHeight
+    memo: str
 
 
 @dataclass(frozen=True, slots=True)
 class InvoiceSettled:
     preimage: Preimage
     amount: Msat
+    memo: str
 
 
 @dataclass(frozen=True, slots=True)
 class InvoiceCancelled:
-    pass
+    memo: str
 
 
 @dataclass(frozen=True, slots=True)

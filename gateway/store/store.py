@@ -169,6 +169,18 @@ class Store:
             await tx.connection.execute(delete(t.meta).where(t.meta.c.key == "restored"))
         self.restored = False
 
+    async def remember(self, name: str, value: str, *, instead_of: str | None = None) -> str:
+        """The value that was stored first under `name`, now or ever; `instead_of` replaces exactly that one."""
+        async with self.read() as tx:
+            found = await _meta(tx.connection, name)
+        if found is None or (instead_of is not None and found == instead_of):
+            async with self.transaction("store.remember") as tx:
+                found = await _meta(tx.connection, name)
+                if found is None or (instead_of is not None and found == instead_of):
+                    await _set_meta(tx.connection, name, value)
+                    found = value
+        return found
+
     def on_effects(self, listener: EffectListener) -> None:
         """`listener` gets the new effects of each commit, in order, right after it. It must not wait."""
         self._on_effects.append(listener)

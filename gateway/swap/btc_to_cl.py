@@ -16,6 +16,7 @@ from gateway.btc.ports import (
     InvoiceNotFound,
     InvoiceOpen,
     InvoiceSettled,
+    InvoiceState,
     TimeConstants,
 )
 from gateway.errors import Rejection
@@ -27,6 +28,7 @@ from gateway.swap import errors
 from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
+from gateway.swap.quote import Quote
 from gateway.swap.risk import Level, Risk
 from gateway.swap.timelock import Clocks, cheque_timeout
 from gateway.units import PosixMs
@@ -52,9 +54,18 @@ def reference(state: s.State, context: Context) -> bytes:
 
 def decide(state: s.State, given: i.Input, context: Context) -> Result:
     """What follows from `given` in `state`."""
+    if isinstance(given, i.InvoiceAnswer) and not _is_ours(state.quote, given.state):
+        if isinstance(state, s.Quoted):
+            words = (
+                "LND had an invoice with this hash before; it is neither paid out, settled nor cancelled here"
+            )
+            return Continue((e.SwapRefused(errors.FOREIGN_INVOICE.code, words),))
+        given = i.InvoiceAnswer(InvoiceNotFound())  # ours is gone, whatever has its hash now
     match state:
         case s.Quoted():
             return _quoted(state, given, context)
+        case s.Withdrawing():
+            return _withdrawing(state, given)
         case s.IncomingLocked():
             return Wait("the cheque is about to be intended")  # one commit with its intent, as in _accepted
         case s.OutgoingIntended() | s.OutgoingInFlight():
@@ -68,6 +79,15 @@ def decide(state: s.State, given: i.Input, context: Context) -> Result:
     assert_never(state)
 
 
+def _memo(quote: Quote) -> str:
+    """The mark of an invoice of ours: nobody else knows a quote's id before LND has made its invoice."""
+    return f"swap {quote.id.hex()[:16]}"
+
+
+def _is_ours(quote: Quote, answer: InvoiceState) -> bool:
+    return isinstance(answer, InvoiceNotFound) or answer.memo == _memo(quote)
+
+
 def invoice_for(state: s.Quoted, context: Context) -> HoldInvoice:
     """The hold invoice of a quote: its life nests in the quote's."""
     quote = state.quote
@@ -75,7 +95,7 @@ def invoice_for(state: s.Quoted, context: Context) -> HoldInvoice:
     return HoldInvoice(
         hashlock=quote.hashlock,
         amount=quote.bitcoin,
-        memo=f"swap {quote.id.hex()[:16]}",
+        memo=_memo(quote),
         expiry_s=left,
         min_final_cltv=quote.final_cltv,
     )
@@ -97,14 +117,14 @@ def _quoted(state: s.Quoted, given: i.Input, context: Context) -> Result:
                 (f.Alarm(errors.INCOMING_SETTLED.code, words),),
             )
         case i.CancelAsked():
-            # LND decides: it may have accepted a payment a moment ago, and its answer comes as a look-up
-            return Continue((), (f.CancelInvoice(quote.hashlock),))
+            cancelled = ("swap.cancelled", "cancelled before anything was locked")
+            if not quote.invoice:  # nobody has seen an invoice of ours, so nobody can pay one
+                return Continue((e.SwapRefused(*cancelled),))
+            return _withdraw(quote, *cancelled)
         case i.Tick() if context.clocks.now > quote.valid_until:
-            if not quote.invoice:
-                return Continue((), (f.CancelInvoice(quote.hashlock), f.LookUpInvoice(quote.hashlock)))
             return Continue((), (f.LookUpInvoice(quote.hashlock),))
         case i.InvoiceAnswer(InvoiceOpen()) if context.clocks.now > quote.valid_until:
-            return Continue((), (f.CancelInvoice(quote.hashlock),))
+            return _withdraw(quote, errors.QUOTE_EXPIRED.code, "nobody paid the invoice in time")
         case i.InvoiceAnswer(InvoiceNotFound()) if context.clocks.now > quote.valid_until:
             return Continue((e.SwapRefused(errors.QUOTE_EXPIRED.code, "no invoice was made in time"),))
         case i.Tick():
@@ -115,11 +135,32 @@ def _quoted(state: s.Quoted, given: i.Input, context: Context) -> Result:
             return Wait("nobody has paid the invoice yet")
 
 
+def _withdraw(quote: Quote, code: str, detail: str) -> Result:
+    """Stored before LND cancels: a payment that it accepted a moment ago goes back, and gets no cheque (X4)."""
+    return Continue((e.QuoteWithdrawn(code, detail),), (f.CancelInvoice(quote.hashlock),))
+
+
+def _withdrawing(state: s.Withdrawing, given: i.Input) -> Result:
+    lock = state.quote.hashlock
+    match given:
+        case i.InvoiceAnswer(InvoiceCancelled() | InvoiceNotFound()):
+            return Continue((e.SwapRefused(state.code, state.detail),))
+        case i.InvoiceAnswer(InvoiceSettled()):
+            words = "LND settled the invoice of a quote that was withdrawn"
+            return Continue(
+                (e.SwapRefused(state.code, words),), (f.Alarm(errors.INCOMING_SETTLED.code, words),)
+            )
+        case i.Tick() | i.InvoiceAnswer(InvoiceOpen() | InvoiceAccepted()):
+            return Continue((), (f.CancelInvoice(lock),))
+        case _:
+            return Wait("LND is cancelling the invoice")
+
+
 def _accepted(state: s.Quoted, held: InvoiceAccepted, context: Context) -> Result:
     quote = state.quote
     incoming = s.HoldIn(held.amount, held.expiry)
     locked = e.IncomingWasLocked(incoming)
-    timeout = _timeout(state, held, context)
+    timeout = _timeout(quote, held, context)
     if isinstance(timeout, Rejection):
         dead = e.OutgoingProvedDead(f"no cheque was signed: {timeout}")
         return Continue((locked, dead, e.ReleaseStarted()), (f.CancelInvoice(quote.hashlock),))
@@ -128,8 +169,26 @@ def _accepted(state: s.Quoted, held: InvoiceAccepted, context: Context) -> Resul
     return Continue((locked, e.OutgoingWasIntended(outgoing)), (offer,))
 
 
-def _timeout(state: s.Quoted, held: InvoiceAccepted, context: Context) -> PosixMs | Rejection:
-    quote, profile = state.quote, context.profile
+def offer_refusal(
+    state: s.OutgoingIntended, answer: InvoiceState, context: Context, timeout: PosixMs
+) -> Rejection | None:
+    """Why a cheque that was intended, and not yet signed, must not be signed now: between intent and signature may
+    lie a crash and hours, in which LND gave the payment back, blocks came fast, or the price grew old (X3, X4)."""
+    if not isinstance(answer, InvoiceAccepted) or not _is_ours(state.quote, answer):
+        return errors.INCOMING_LOST(field="invoice", got=type(answer).__name__)
+    latest = _timeout(state.quote, answer, context)
+    if isinstance(latest, Rejection):
+        return latest
+    if timeout > latest:
+        return errors.HOLD_TOO_LATE(field="timeout_ms", got=timeout.value, allowed=f"<= {latest.value}")
+    return None
+
+
+def _timeout(quote: Quote, held: InvoiceAccepted, context: Context) -> PosixMs | Rejection:
+    """The latest timeout of the cheque for this held payment; fails where none may be signed."""
+    profile = context.profile
+    if context.clocks.now > quote.valid_until + profile.skew:  # LND's invoice had ended by then: we look late
+        return errors.QUOTE_EXPIRED(field="valid_until", got=quote.valid_until.value)
     if held.amount < quote.bitcoin:  # X13: a partial set never counts
         return errors.HOLD_AMOUNT(field="amount_msat", got=held.amount.value, allowed=quote.bitcoin.value)
     if context.paused:
@@ -174,7 +233,7 @@ def _outgoing_live(
             return Continue((), _again(state, context))
         case i.RiskSeen(risk, blocks):
             return Continue((), _at_risk(state, risk, blocks))
-        case i.InvoiceAnswer(InvoiceCancelled()):
+        case i.InvoiceAnswer(InvoiceCancelled() | InvoiceNotFound()):
             # LND gave the incoming leg up while the cheque may be claimed: never follow it (X3, X4)
             return Continue(
                 (), (f.Alarm("swap.incoming_lost", "LND cancelled the invoice while its cheque is live"),)
@@ -245,6 +304,8 @@ def _releasing(state: s.OutgoingProvenDead | s.IncomingReleasing, given: i.Input
     match given:
         case i.InvoiceAnswer(InvoiceCancelled()):
             return Continue((e.IncomingReleased("LND: the invoice is cancelled"),))
+        case i.InvoiceAnswer(InvoiceNotFound()):  # it deletes cancelled invoices where it is told to
+            return Continue((e.IncomingReleased("LND: there is no such invoice any more"),))
         case i.InvoiceAnswer(InvoiceSettled()):
             return Continue(
                 (),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from gateway.btc.ports import PaymentFailed, PaymentRequest, PaymentSettled, PaymentUnknown
+from gateway.btc.ports import NEVER_SENT, PaymentFailed, PaymentRequest, PaymentSettled, PaymentUnknown
 from gateway.errors import Rejection
 from gateway.hashlock import Preimage
 from gateway.outcome import Continue, Outcome, Reject, Wait
@@ -41,8 +41,9 @@ def decide(state: s.State, given: i.Input, context: Context) -> Result:
     match state:
         case s.Quoted():
             return _quoted(state, given, context)
-        case s.IncomingLocked():
-            return _incoming_locked(state, given, context)
+        case s.IncomingLocked() | s.Withdrawing():
+            # Never stored in this direction: cheque and intent share one commit, and LND has nothing to cancel.
+            return Wait("the payment is about to be intended")
         case s.OutgoingIntended() | s.OutgoingInFlight():
             return _outgoing_live(state, given, context)
         case s.PreimageKnown() | s.IncomingClaiming():
@@ -134,11 +135,6 @@ def _refuse_cheque(state: s.Quoted, given: i.ChequeLocked, context: Context) -> 
     return None
 
 
-def _incoming_locked(state: s.IncomingLocked, given: i.Input, context: Context) -> Result:
-    # Never stored by itself in this direction: the cheque and the intent share one commit.
-    return Wait("the payment is about to be intended")
-
-
 def _outgoing_live(
     state: s.OutgoingIntended | s.OutgoingInFlight, given: i.Input, context: Context
 ) -> Result:
@@ -150,13 +146,19 @@ def _outgoing_live(
             return _learned(state, preimage)
         case i.PreimageSeen(preimage) if preimage.opens(quote.hashlock):
             return _learned(state, preimage)
+        case i.PaymentAnswer(PaymentFailed(reason=reason)) if reason == NEVER_SENT and isinstance(
+            state, s.OutgoingInFlight
+        ):
+            # LND has shown it: that its record is gone says that LND lost it, and nothing of the payment
+            words = "LND has no record any more of a payment that it was making"
+            return Continue((), (f.Alarm(errors.PAYMENT_LOST.code, words),))
         case i.PaymentAnswer(PaymentFailed(reason, proof)):
             assert isinstance(state.incoming, s.ChequeIn)
             dead = e.OutgoingProvedDead(f"LND: {reason}: {proof}")
             cancel = f.CancelCheque(state.incoming.channel, state.incoming.index, f"btc.payment.{reason}")
             return Continue((dead, e.ReleaseStarted()), (cancel,))
-        case i.PaymentAnswer(PaymentUnknown(why)):
-            if isinstance(state, s.OutgoingIntended):
+        case i.PaymentAnswer(PaymentUnknown(why, known)):
+            if known and isinstance(state, s.OutgoingIntended):
                 return Continue((e.OutgoingWasSent(0),))
             return Wait(f"the payment is in flight: {why}")
         case i.Tick():

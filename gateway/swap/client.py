@@ -215,7 +215,9 @@ class SwapClient:
         state = await self.runner.state_of(key)
         if not isinstance(state, (payee.AwaitingInvoice, payee.InvoiceReady)):
             raise Refused(errors.NOT_CANCELLABLE(field="state", got=type(state).__name__))
-        await self.runner.feed(key, i.CancelAsked())
+        after = await self.runner.feed(key, i.CancelAsked())
+        if not isinstance(after, payee.Refused):  # a cheque came first
+            raise Refused(errors.NOT_CANCELLABLE(field="state", got=type(after).__name__))
 
     async def deliver(self, item: OutboxItem) -> None:
         await self.runner.deliver(item)

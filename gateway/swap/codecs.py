@@ -15,11 +15,12 @@ from gateway.swap.quote import Quote
 def register(codecs: Codecs) -> None:
     codecs.register(Quote, "swap.quote")
     codecs.register_all(
-        "swap.state", s.Quoted, s.IncomingLocked, s.PreimageKnown, s.IncomingClaiming,
+        "swap.state", s.Quoted, s.Withdrawing, s.IncomingLocked, s.PreimageKnown, s.IncomingClaiming,
         s.Done, s.OutgoingProvenDead, s.IncomingReleasing, s.Released, s.Refused,
     )  # fmt: skip
     codecs.register_all(
-        "swap.event", e.QuoteGiven, e.InvoiceMade, e.IncomingWasLocked, e.IncomingWasExtended, e.OutgoingWasSent,
+        "swap.event", e.QuoteGiven, e.InvoiceMade, e.QuoteWithdrawn, e.IncomingWasLocked, e.IncomingWasExtended,
+        e.OutgoingWasSent,
         e.PreimageLearned, e.ClaimStarted, e.IncomingClaimed, e.OutgoingProvedDead,
         e.ReleaseStarted, e.IncomingReleased, e.SwapRefused,
     )  # fmt: skip

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, assert_never
 
 import structlog
@@ -23,15 +22,12 @@ from gateway.btc.ports import (
     InvoiceCancelled,
     InvoiceNotFound,
     InvoiceSettled,
-    PaymentFailed,
-    PaymentRequest,
-    PaymentResult,
     TimeConstants,
 )
 from gateway.cl.data.types import ChannelId
 from gateway.cl.ports import Clock
 from gateway.errors import Refused, Rejection
-from gateway.hashlock import Hashlock
+from gateway.hashlock import Hashlock, Preimage
 from gateway.prices.model import Market
 from gateway.profile import NetworkProfile
 from gateway.store.store import Store
@@ -41,7 +37,9 @@ from gateway.swap import effects as f
 from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
+from gateway.swap.identity import Identity
 from gateway.swap.live_blocks import LiveBlocks
+from gateway.swap.outgoing import Outgoing
 from gateway.swap.ports import ChannelLegs
 from gateway.swap.quote import (
     InvoiceFacts,
@@ -69,6 +67,7 @@ Alarm = Callable[[str, str, str], None]  # swap id, code, detail
 class EngineOptions:
     tick_s: float = 5.0
     look_s: float = 1.0  # the pause before a lost stream is opened again
+    accepted_node: str = ""  # the LND that may take another's place once no swap has a leg
 
 
 class SwapEngine:
@@ -98,10 +97,8 @@ class SwapEngine:
         self._quoting = asyncio.Lock()
         self._tasks = Tasks()
         self._watching: set[Key] = set()
-        self._unsent: set[Key] = set()  # intended by this process and not yet handed to LND
         self._adding: set[ChannelId] = set()
         self._constants: TimeConstants | None = None
-        self._own_node = b""
         self.paused = ""
         machines = (
             Machine(OUT, cl_to_btc.decide, evolve, self._out_context, s.FINAL),
@@ -110,12 +107,19 @@ class SwapEngine:
         self.runner = Runner(store, machines, self._perform, self._changed)
         self.blocks = LiveBlocks(store, profile.bitcoin)
         self.risks = RiskWatch(self.runner, legs, clock, profile, self._clocks, self.constants)
+        self._identity = Identity(store, bitcoin, self._options.accepted_node, self._any_risk)
+        self._outgoing = Outgoing(
+            bitcoin, legs, profile, self._identity,
+            clocks=self._clocks, constants=self.constants, why_paused=self._why_paused,
+        )  # fmt: skip
 
     def _changed(self, key: Key, state: Any, event: Any) -> None:
-        """Called by the commit that intends a payment, before anything can look for it or send it."""
         if key.kind == OUT and isinstance(event, e.OutgoingWasIntended):
-            self._unsent.add(key)
+            self._outgoing.intended(key)
         self._on_change(key, state, event)
+
+    def _any_risk(self) -> bool:
+        return any(not isinstance(one, (s.Quoted, s.Withdrawing)) for one in self.runner.live.values())
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -145,7 +149,7 @@ class SwapEngine:
     # -- what decisions see -------------------------------------------------------------------
 
     async def _clocks(self) -> Clocks:
-        info = await self._btc.info()
+        info = await self._identity.info()
         if not info.synced:
             raise Refused(errors.PAUSED(detail="the Lightning node is not synced"))
         silence = self._profile.bitcoin_silence
@@ -154,11 +158,12 @@ class SwapEngine:
         return Clocks(self._clock.now(), info.height, await self.blocks.seen(info))
 
     async def constants(self) -> TimeConstants:
-        if self._constants is None:
-            self._constants = await self._btc.time_constants()
-            if self._constants.warning:
-                log.warning("swap.time_constants", warning=self._constants.warning)
-        return self._constants
+        """As LND says them now: it may have been updated, or set otherwise, since a moment ago."""
+        found = await self._btc.time_constants()
+        if found.warning and found != self._constants:
+            log.warning("swap.time_constants", warning=found.warning)
+        self._constants = found
+        return found
 
     async def _out_context(self, key: Key) -> cl_to_btc.Context:
         return cl_to_btc.Context(self._profile, await self._moment(key), self._why_not(key))
@@ -189,18 +194,14 @@ class SwapEngine:
 
     async def _in_context(self, key: Key) -> btc_to_cl.Context:
         moment = await self._moment(key)
-        constants: TimeConstants | None = None
-        try:
-            constants = await self.constants()
-        except Refused:
-            if isinstance(self.runner.live.get(key), (s.Quoted, s.IncomingLocked)):
-                raise
-            # what is past its risk needs none of them: a preimage does not wait for LND to come back
+        state = self.runner.live.get(key) or await self.runner.state_of(key)
+        # what is past its risk needs none of them: a preimage does not wait for LND to come back
+        constants = await self.constants() if isinstance(state, (s.Quoted, s.IncomingLocked)) else None
         return btc_to_cl.Context(self._profile, moment, constants, key.attempt, self._why_not(key))
 
     async def _moment(self, key: Key) -> Clocks:
         """Needs LND only where new risk may follow; a swap past that moves on without it."""
-        state = self.runner.live.get(key)
+        state = self.runner.live.get(key) or await self.runner.state_of(key)
         if isinstance(state, (s.Quoted, s.IncomingLocked)):
             return await self._clocks()
         try:
@@ -264,8 +265,6 @@ class SwapEngine:
         liquidity, owner = found
         if owner != peer:
             return errors.QUOTE_OTHER_PEER(field="channel", got=channel.hex())
-        if not self._own_node:
-            self._own_node = (await self._btc.info()).node_id
         return QuoteContext(
             id=secrets.token_bytes(32),
             peer=peer,
@@ -275,7 +274,7 @@ class SwapEngine:
             clocks=await self._clocks(),
             constants=await self.constants(),
             liquidity=liquidity,
-            own_node=self._own_node,
+            own_node=(await self._identity.info()).node_id,
             hash_in_use=await self._hash_in_use(kind, hashlock),
         )
 
@@ -401,8 +400,15 @@ class SwapEngine:
         state = await self.runner.state_of(key)
         if not isinstance(state, s.Quoted):
             raise Refused(errors.NOT_CANCELLABLE(field="state", got=type(state).__name__))
-        await self.runner.feed(key, i.CancelAsked())
-        after: s.State = await self.runner.state_of(key)
+        after: s.State = await self.runner.feed(key, i.CancelAsked())
+        if isinstance(after, s.Withdrawing):
+            with suppress(
+                Refused
+            ):  # it is withdrawn for good; LND is told of it again until it has cancelled
+                await self._perform(key, f.CancelInvoice(hashlock))
+            after = await self.runner.state_of(key)
+        if not isinstance(after, (s.Withdrawing, s.Refused)):  # a cheque or a payment came first
+            raise Refused(errors.NOT_CANCELLABLE(field="state", got=type(after).__name__))
         return after
 
     def _watch(self, key: Key) -> None:
@@ -432,22 +438,19 @@ class SwapEngine:
     async def _perform(self, key: Key, effect: f.Effect) -> None:
         match effect:
             case f.PayInvoice(request):
-                await self._pay(key, request)
+                await self._outgoing.pay(self.runner, key, request)
             case f.LookUpPayment(hashlock):
-                if key in self._unsent:
-                    return  # "LND has no record" proves nothing about what we are about to send (X5)
-                await self.runner.feed(key, i.PaymentAnswer(await self._btc.track(hashlock)))
+                await self._outgoing.look(self.runner, key, hashlock)
             case f.LookUpInvoice(hashlock):
                 await self._answer_invoice(key, hashlock)
             case f.MakeInvoice(invoice):
                 await self._make_invoice(key, invoice)
-            case f.OfferCheque(channel, reference, hashlock, amount, timeout):
-                offer = partial(self._legs.offer_cheque, channel, reference, hashlock, amount, timeout)
-                await self.runner.ask(key, s.OutgoingIntended, offer)
+            case f.OfferCheque():
+                await self._outgoing.offer(self.runner, key, effect)
             case f.FulfilCheque(channel, index, preimage):
-                await self._legs.fulfil_cheque(channel, index, preimage)
+                await self._fulfil_cheque(key, channel, index, preimage)
             case f.CancelCheque(channel, index, code):
-                await self._legs.cancel_cheque(channel, index, code)
+                await self._cancel_cheque(key, channel, index, code)
             case f.AskExtension(channel, index, timeout):
                 await self._legs.ask_extension(channel, index, timeout)
             case f.AskResolution(channel, index):
@@ -455,8 +458,10 @@ class SwapEngine:
             case f.ClaimOnChain(channel, reason):
                 await self._legs.claim_on_chain(channel, reason)
             case f.SettleInvoice(preimage):
-                await self._btc.settle_invoice(preimage)
-                await self._answer_invoice(key, preimage.hashlock)
+                try:
+                    await self._btc.settle_invoice(preimage)
+                finally:  # what LND cannot settle it may have given up: its record says so, and an alarm rings
+                    await self._answer_invoice(key, preimage.hashlock)
             case f.CancelInvoice(hashlock):
                 await self._btc.cancel_invoice(hashlock)
                 await self._answer_invoice(key, hashlock)
@@ -474,32 +479,24 @@ class SwapEngine:
         if moves or isinstance(state, s.Quoted):
             await self.runner.feed(key, i.InvoiceAnswer(answer))
 
+    async def _fulfil_cheque(self, key: Key, channel: ChannelId, index: int, preimage: Preimage) -> None:
+        gone = await self._legs.fulfil_cheque(channel, index, preimage)
+        if gone and self._is_paid_by(key, channel, index):
+            await self._perform(key, f.Alarm(errors.CHEQUE_LOST.code, f"the payment succeeded, and {gone}"))
+
+    async def _cancel_cheque(self, key: Key, channel: ChannelId, index: int, code: str) -> None:
+        gone = await self._legs.cancel_cheque(channel, index, code)
+        if gone and self._is_paid_by(key, channel, index):
+            await self.runner.feed(key, i.IncomingChequeReleased(gone))
+
+    def _is_paid_by(self, key: Key, channel: ChannelId, index: int) -> bool:
+        incoming = getattr(self.runner.live.get(key), "incoming", None)
+        return isinstance(incoming, s.ChequeIn) and (incoming.channel, incoming.index) == (channel, index)
+
     async def _make_invoice(self, key: Key, invoice: HoldInvoice) -> None:
         text = await self._btc.add_hold_invoice(invoice)
         await self.runner.feed(key, i.InvoiceCreated(text))
         self._watch(key)
-
-    async def _pay(self, key: Key, request: PaymentRequest) -> None:
-        """Hands a payment to LND at most once, and only in the process that intended it: afterwards, and after a
-        crash, whether it was sent is LND's to say (X5, X6). What fails before the hand-over is delivered again.
-        """
-        if key in self._unsent:
-            clocks = await self._clocks()  # LND counts the limit from its own height at the start
-            state = self.runner.live.get(key)
-            if key in self._unsent and isinstance(state, s.OutgoingIntended):
-                limit = cl_to_btc.limit_now(self._profile, clocks, state)
-                self._unsent.discard(key)  # from here on it may have left
-                if isinstance(limit, Rejection):
-                    result: PaymentResult = PaymentFailed(
-                        "never_sent", f"no time was left to send it: {limit}"
-                    )
-                else:
-                    allowed = min(request.cltv_limit, limit)
-                    result = await self._btc.pay(replace(request, cltv_limit=allowed))
-                await self.runner.feed(key, i.PaymentAnswer(result))
-                return
-        self._unsent.discard(key)
-        await self.runner.feed(key, i.PaymentAnswer(await self._btc.track(request.hashlock)))
 
 
 def read_invoice(text: str) -> InvoiceFacts | Rejection:

@@ -275,6 +275,44 @@ INCOMING_SETTLED = define(
     "LND settled an invoice for which no cheque was signed",
     "Only the gateway may settle its invoices: see who else uses this LND, and give the payer the money back.",
 )
+FOREIGN_INVOICE = define(
+    "swap.foreign_invoice",
+    Fault.REMOTE,
+    _R,
+    "LND has an invoice with this hash that this swap did not make",
+    "Use a new payment hash.",
+    409,
+)
+CHEQUE_GONE = define(
+    "swap.cheque.gone",
+    Fault.REMOTE,
+    _R,
+    "the cheque behind a payment was given back, or its channel closed, before the payment was sent",
+    "Ask for a new quote on an open channel.",
+    409,
+)
+CHEQUE_LOST = define(
+    "swap.cheque_lost",
+    Fault.REMOTE,
+    Action.WARN,
+    "a payment succeeded after the cheque for it had ended",
+    "Look at both with gateway swap show: the payment was in flight for longer than its cheque lived.",
+)
+PAYMENT_LOST = define(
+    "swap.payment_lost",
+    Fault.ENVIRONMENT,
+    Action.WARN,
+    "LND has no record any more of a payment that it was making: that proves nothing, and the cheque is kept",
+    "Bring LND's own database back; without it the payment's channels on chain show what became of it.",
+)
+OTHER_NODE = define(
+    "swap.other_node",
+    Fault.LOCAL,
+    Action.RETRY,
+    "another Lightning node answers than the one that this gateway began with",
+    "Connect the old LND until every swap has ended; then name the new one in bitcoin.node_id and restart.",
+    503,
+)
 PROOF_CONTRADICTED = define(
     "swap.proof_contradicted",
     Fault.ENVIRONMENT,

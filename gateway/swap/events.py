@@ -23,6 +23,14 @@ class InvoiceMade:
 
 
 @dataclass(frozen=True, slots=True)
+class QuoteWithdrawn:
+    """btc_to_cl: its invoice is about to be cancelled; nothing is signed for it any more."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class IncomingWasLocked:
     incoming: Incoming
 
@@ -83,6 +91,7 @@ class SwapRefused:
 Event = (
     QuoteGiven
     | InvoiceMade
+    | QuoteWithdrawn
     | IncomingWasLocked
     | OutgoingWasIntended
     | OutgoingWasSent

@@ -1,7 +1,7 @@
 """R2. The states of a swap, one frozen record each, holding only what exists in it.
 
 Both directions share them: Quoted -> IncomingLocked -> OutgoingIntended -> OutgoingInFlight -> PreimageKnown
--> IncomingClaiming -> Done; exits Refused, OutgoingProvenDead -> IncomingReleasing -> Released.
+-> IncomingClaiming -> Done; exits (Withdrawing ->) Refused, OutgoingProvenDead -> IncomingReleasing -> Released.
 After PreimageKnown there is no failure state, and no timer moves a swap (docs/swaps.md, the law).
 """
 
@@ -60,6 +60,16 @@ class Quoted:
     """Nothing is locked. btc_to_cl: `quote.invoice` is set once LND has made it."""
 
     quote: Quote
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawing:
+    """btc_to_cl: written before LND is asked to cancel the invoice: from here on no cheque follows a payment that
+    LND may have accepted a moment before. `code` and `detail` say why the quote was withdrawn."""
+
+    quote: Quote
+    code: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,7 @@ class Refused:
 
 State = (
     Quoted
+    | Withdrawing
     | IncomingLocked
     | OutgoingIntended
     | OutgoingInFlight

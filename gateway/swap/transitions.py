@@ -12,7 +12,9 @@ from gateway.swap import state as s
 EDGES: dict[tuple[str, str], str] = {
     ("Quoted", "InvoiceMade"): "Quoted",
     ("Quoted", "IncomingWasLocked"): "IncomingLocked",
+    ("Quoted", "QuoteWithdrawn"): "Withdrawing",
     ("Quoted", "SwapRefused"): "Refused",
+    ("Withdrawing", "SwapRefused"): "Refused",
     ("IncomingLocked", "OutgoingWasIntended"): "OutgoingIntended",
     ("IncomingLocked", "OutgoingProvedDead"): "OutgoingProvenDead",
     ("OutgoingIntended", "OutgoingWasSent"): "OutgoingInFlight",
@@ -47,8 +49,10 @@ def evolve(state: s.State | None, event: e.Event) -> s.State:
             return s.Quoted(replace(quote, invoice=invoice))
         case s.Quoted(quote), e.IncomingWasLocked(incoming):
             return s.IncomingLocked(quote, incoming)
-        case s.Quoted(quote), e.SwapRefused(code, detail):
-            return s.Refused(quote, code, detail)
+        case s.Quoted(quote), e.QuoteWithdrawn(code, detail):
+            return s.Withdrawing(quote, code, detail)
+        case ((s.Quoted() | s.Withdrawing()), e.SwapRefused(code, detail)):
+            return s.Refused(state.quote, code, detail)
         case s.IncomingLocked(quote, incoming), e.OutgoingWasIntended(outgoing):
             return s.OutgoingIntended(quote, incoming, outgoing)
         case (

@@ -18,6 +18,7 @@ from tests.support.btc_lab import Lab
 T = TypeVar("T")
 AMOUNT = 20_000_000  # msat
 CLTV = 40
+MEMO = "a contract"
 
 
 _salt = b""
@@ -54,7 +55,7 @@ def hashlock_of(invoice: str) -> Hashlock:
 
 
 def hold(preimage: Preimage, *, amount: int = AMOUNT, expiry_s: int = 600, cltv: int = CLTV) -> p.HoldInvoice:
-    return p.HoldInvoice(preimage.hashlock, Msat(amount), "a contract", expiry_s, BlockDelta(cltv))
+    return p.HoldInvoice(preimage.hashlock, Msat(amount), MEMO, expiry_s, BlockDelta(cltv))
 
 
 async def refused(lnd_call: object) -> str:

@@ -22,7 +22,7 @@ from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
 from gateway.swap.client import SwapClient
-from gateway.swap.engine import read_invoice
+from gateway.swap.engine import OUT, read_invoice
 from gateway.swap.ports import ChannelStanding
 from gateway.swap.quote import (
     Direction,
@@ -45,6 +45,7 @@ SECRET = Preimage(b"\x07" * 32)
 PEER, OWN, PAYEE = b"\x02" + b"p" * 32, b"\x02" + b"o" * 32, b"\x03" + b"x" * 32
 CHANNEL = ChannelId(b"c" * 20)
 NOW = PosixMs(1_700_000_000_000)
+MEMO = f"swap {(b'q' * 8).hex()}"  # of an invoice that the gateway made for the quote below
 CONSTANTS = b.TimeConstants(BlockDelta(18), BlockDelta(22), BlockDelta(19), BlockDelta(24))
 POLICY = SwapPolicy(
     rate=Rate(5, 2), base_fee=Lovelace(1000), proportional_ppm=5000, routing_fee_base=Msat(1000),
@@ -149,7 +150,7 @@ def a_cheque_after_the_receipt_has_ended(_: Path) -> Any:
 def held(amount: int, expiry: int) -> Any:
     """The details of the proof why no cheque was signed for a held payment."""
     context = btc_to_cl.Context(REGTEST, Clocks(NOW, BlockHeight(600)), CONSTANTS, 1)
-    given = i.InvoiceAnswer(b.InvoiceAccepted("x", Msat(amount), BlockHeight(expiry)))
+    given = i.InvoiceAnswer(b.InvoiceAccepted("x", Msat(amount), BlockHeight(expiry), MEMO))
     outcome = btc_to_cl.decide(quoted(Direction.BTC_TO_CL), given, context)
     proofs = [one.proof for one in getattr(outcome, "events", ()) if isinstance(one, e.OutgoingProvedDead)]
     return [proof.split(": ")[1] for proof in proofs]
@@ -158,6 +159,64 @@ def held(amount: int, expiry: int) -> Any:
 @provokes("swap.hold.amount", "swap.hold.too_late")
 def held_payments_that_become_no_cheque(_: Path) -> Any:
     return held(9_999_999, 760) + held(10_000_000, 625)
+
+
+@provokes("swap.payment_lost", "btc.payment.never_sent")
+def a_payment_without_a_record(_: Path) -> Any:
+    """Before and after LND has shown it."""
+    incoming, outgoing = s.ChequeIn(CHANNEL, 3, NOW), s.PaymentOut(Msat(1), BlockDelta(90), BlockHeight(690))
+    context = cl_to_btc.Context(REGTEST, Clocks(NOW, BlockHeight(600)), "")
+    none = i.PaymentAnswer(b.PaymentFailed(b.NEVER_SENT, "LND has no record"))
+    states = (
+        s.OutgoingInFlight(quoted().quote, incoming, outgoing, 0),
+        s.OutgoingIntended(quoted().quote, incoming, outgoing),
+    )
+    return [cl_to_btc.decide(state, none, context) for state in states]
+
+
+@provokes("swap.foreign_invoice")
+def a_hash_that_lnd_has_an_invoice_of_somebody_else_for(_: Path) -> Any:
+    return incoming(i.InvoiceAnswer(b.InvoiceOpen("lnbcrt1…", "two coffees")))
+
+
+@provokes("swap.other_node")
+async def another_lnd_answers(directory: Path) -> Any:
+    from tests.support import swap_engine as hand
+
+    lnd = hand.HandLnd()
+    async with hand.gateway(directory, lnd, hand.HandLegs()) as node:
+        await node.engine.quote_in(PEER, CHANNEL, SECRET.hashlock, Lovelace(5))
+        lnd.node = hand.OTHER_NODE
+        return await arefused(node.engine.quote_in(PEER, CHANNEL, Preimage(PEER[1:]).hashlock, Lovelace(5)))
+
+
+@provokes("swap.cheque_lost")
+async def a_payment_that_succeeded_after_its_cheque_had_ended(directory: Path) -> Any:
+    from tests.support import swap_engine as hand
+
+    settled = b.PaymentSettled(SECRET, Msat(0))
+    lnd, legs = hand.HandLnd(answer=settled), hand.HandLegs(gone="cheque 3 had ended before")
+    async with hand.gateway(directory, lnd, legs) as node:
+        given, first = cheque(peer=hand.PEER, channel=hand.CHANNEL), e.QuoteGiven(quoted().quote)
+        await node.engine.runner.begin(lambda n: Key(OUT, SECRET.hashlock, n), SECRET.hashlock, first)
+        await node.engine.notify(SECRET.hashlock, given)
+        await node.dispatcher.drain()
+        return node.alarms
+
+
+@provokes("swap.cheque.gone")
+async def a_cheque_that_went_before_its_payment_was_sent(directory: Path) -> Any:
+    from tests.support import swap_engine as hand
+
+    lnd, legs = hand.HandLnd(), hand.HandLegs(held=False)
+    async with hand.gateway(directory, lnd, legs) as node:
+        given, first = cheque(peer=hand.PEER, channel=hand.CHANNEL), e.QuoteGiven(quoted().quote)
+        key = await node.engine.runner.begin(lambda n: Key(OUT, SECRET.hashlock, n), SECRET.hashlock, first)
+        await node.engine.notify(SECRET.hashlock, given)
+        await node.dispatcher.drain()
+        state = await node.engine.runner.state_of(key)
+        assert lnd.paid == []
+        return str(state.proof).rsplit("not sent: ", maxsplit=1)[-1].split(":")[0]
 
 
 @provokes("swap.preimage.wrong", "swap.not_cancellable")
@@ -235,8 +294,8 @@ def what_lnd_does_to_a_held_payment(_: Path) -> Any:
     quote = quoted(Direction.BTC_TO_CL).quote
     hold = s.HoldIn(Msat(10_000_000), BlockHeight(760))
     live = s.OutgoingInFlight(quote, hold, s.ChequeOut(CHANNEL, NOW + Ms(1_000_000)), 9)
-    gone = i.InvoiceAnswer(b.InvoiceCancelled())
-    settled = i.InvoiceAnswer(b.InvoiceSettled(SECRET, Msat(10_000_000)))
+    gone = i.InvoiceAnswer(b.InvoiceCancelled(MEMO))
+    settled = i.InvoiceAnswer(b.InvoiceSettled(SECRET, Msat(10_000_000), MEMO))
     return [
         incoming(gone),
         incoming(settled),

@@ -9,6 +9,7 @@ from tests.support.btc_lab import Lab
 from tests.support.btc_steps import (
     AMOUNT,
     CLTV,
+    MEMO,
     accepted,
     answers,
     collect,
@@ -28,7 +29,7 @@ async def test_a_hold_invoice_is_open_accepted_settled(lab: Lab) -> None:
     lock = preimage.hashlock
     assert await lnd.lookup_invoice(lock) == p.InvoiceNotFound()
     invoice = await lnd.add_hold_invoice(hold(preimage))
-    assert await lnd.lookup_invoice(lock) == p.InvoiceOpen(invoice)
+    assert await lnd.lookup_invoice(lock) == p.InvoiceOpen(invoice, MEMO)
     seen: STATES = []
     watching = asyncio.create_task(collect(lnd, lock, seen))
     await lab.until(lambda: _count(seen), bool)
@@ -43,10 +44,10 @@ async def test_a_hold_invoice_is_open_accepted_settled(lab: Lab) -> None:
     paid = await within(paying, lab)
     assert paid.settled
     assert paid.preimage == preimage.raw
-    assert await lnd.lookup_invoice(lock) == p.InvoiceSettled(preimage, held.amount)
+    assert await lnd.lookup_invoice(lock) == p.InvoiceSettled(preimage, held.amount, MEMO)
     await within(watching, lab)
-    assert seen[0] == p.InvoiceOpen(invoice)
-    assert seen[-1] == p.InvoiceSettled(preimage, held.amount)
+    assert seen[0] == p.InvoiceOpen(invoice, MEMO)
+    assert seen[-1] == p.InvoiceSettled(preimage, held.amount, MEMO)
     await lnd.settle_invoice(preimage)  # again: no error
     assert await refused(lnd.cancel_invoice(lock)) == "btc.invoice.refused"
 
@@ -62,7 +63,7 @@ async def test_a_cancelled_hold_invoice_gives_the_payer_his_money_back(lab: Lab)
     paid = await within(paying, lab)
     assert (paid.status, paid.reason) == ("FAILED", "FAILURE_REASON_INCORRECT_PAYMENT_DETAILS")
     assert await alice.channel_balance() == before
-    assert await lnd.lookup_invoice(lock) == p.InvoiceCancelled()
+    assert await lnd.lookup_invoice(lock) == p.InvoiceCancelled(MEMO)
     await lnd.cancel_invoice(lock)  # again: no error
     assert await refused(lnd.settle_invoice(secret("cancelled"))) == "btc.invoice.refused"
 
@@ -71,7 +72,7 @@ async def test_an_unpaid_invoice_expires_by_the_clock(lab: Lab) -> None:
     lnd = lab.adapter()
     lock = secret("expired").hashlock
     await lnd.add_hold_invoice(hold(secret("expired"), expiry_s=1))
-    await lab.until(lambda: lnd.lookup_invoice(lock), lambda s: s == p.InvoiceCancelled())
+    await lab.until(lambda: lnd.lookup_invoice(lock), lambda s: s == p.InvoiceCancelled(MEMO))
 
 
 @pytest.mark.threat("X4")
@@ -90,7 +91,7 @@ async def test_lnd_cancels_an_accepted_invoice_before_its_expiry(lab: Lab) -> No
     assert isinstance(await lnd.lookup_invoice(preimage.hashlock), p.InvoiceAccepted)
     await lab.mine(1)
     lock = preimage.hashlock
-    await lab.until(lambda: lnd.lookup_invoice(lock), lambda s: s == p.InvoiceCancelled())
+    await lab.until(lambda: lnd.lookup_invoice(lock), lambda s: s == p.InvoiceCancelled(MEMO))
     assert not (await within(paying, lab)).settled
     assert await refused(lnd.settle_invoice(preimage)) == "btc.invoice.refused"
 
@@ -108,7 +109,7 @@ async def test_another_hold_expiry_delta_of_lnd_is_read_and_true(lab: Lab) -> No
     lock = secret("delta").hashlock
     held = await accepted(lab, lnd, lock)
     await lab.mine(held.expiry.value - 30 - await lab.height())
-    await lab.until(lambda: lnd.lookup_invoice(lock), lambda s: s == p.InvoiceCancelled())
+    await lab.until(lambda: lnd.lookup_invoice(lock), lambda s: s == p.InvoiceCancelled(MEMO))
     assert not (await within(paying, lab)).settled
 
 
@@ -155,14 +156,14 @@ async def test_a_part_alone_is_never_accepted_and_goes_back(lab: Lab) -> None:
     await lab.until(lambda: _count(seen), bool)
     await lab.send_part(invoice, AMOUNT // 2)
     assert (await lnd.balances()).pending_htlcs == 1
-    assert await lnd.lookup_invoice(lock) == p.InvoiceOpen(invoice)
+    assert await lnd.lookup_invoice(lock) == p.InvoiceOpen(invoice, MEMO)
     assert await refused(lnd.settle_invoice(preimage)) == "btc.invoice.refused"
 
     async def pending() -> int:
         return (await lnd.balances()).pending_htlcs
 
     await lab.until(pending, lambda n: n == 0, lab.times.part_hold_s + lab.times.patience_s)
-    assert await lnd.lookup_invoice(lock) == p.InvoiceOpen(invoice)
+    assert await lnd.lookup_invoice(lock) == p.InvoiceOpen(invoice, MEMO)
     assert set(map(type, seen)) == {p.InvoiceOpen}
     alice = lab.client()  # her LND refuses a second payment while it believes the first in flight
     await lab.until(lambda: alice.lookup_payment(lock.raw), lambda r: r is None or r.status == "FAILED")
@@ -251,6 +252,6 @@ async def test_an_invoice_that_grew_late_while_lnd_slept_is_not_settled_after_al
     await lab.mine(held.expiry.value - delta - await lab.height())
     await lab.start_node("gateway")
     await answers(lab, lnd)
-    await lab.until(lambda: lnd.lookup_invoice(lock), lambda s: s == p.InvoiceCancelled())
+    await lab.until(lambda: lnd.lookup_invoice(lock), lambda s: s == p.InvoiceCancelled(MEMO))
     assert await refused(lnd.settle_invoice(preimage)) == "btc.invoice.refused"
     assert not (await within(paying, lab)).settled

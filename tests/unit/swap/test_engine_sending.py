@@ -79,12 +79,19 @@ class Cheques:
     def __init__(self) -> None:
         self.fulfilled: list[int] = []
         self.cancelled: list[int] = []
+        self.held = True
+        self.gone = ""
 
-    async def fulfil_cheque(self, channel: ChannelId, index: int, preimage: Preimage) -> None:
+    async def fulfil_cheque(self, channel: ChannelId, index: int, preimage: Preimage) -> str:
         self.fulfilled.append(index)
+        return self.gone
 
-    async def cancel_cheque(self, channel: ChannelId, index: int, code: str) -> None:
+    async def cancel_cheque(self, channel: ChannelId, index: int, code: str) -> str:
         self.cancelled.append(index)
+        return self.gone
+
+    async def holds(self, channel: ChannelId, index: int) -> bool:
+        return self.held
 
 
 async def _engine(
@@ -192,7 +199,7 @@ async def test_what_cannot_be_sent_in_time_any_more_is_given_back_unsent(tmp_pat
     assert cheques.cancelled == [3]
     state = await engine.runner.state_of(key)
     assert isinstance(state, s.IncomingReleasing)
-    assert "no time was left" in state.proof
+    assert errors.QUOTE_EXPIRED.code in state.proof
     await dispatcher.stop()
     await store.close()
 

@@ -31,6 +31,7 @@ SECRET = Preimage(b"\x07" * 32)
 CHANNEL = ChannelId(b"c" * 20)
 PEER = b"\x02" + b"p" * 32
 NOW = PosixMs(1_700_000_000_000)
+MEMO = f"swap {(b'q' * 8).hex()}"  # of an invoice that the gateway made for the quote below
 CONSTANTS = b.TimeConstants(BlockDelta(18), BlockDelta(22), BlockDelta(19), BlockDelta(24))
 
 
@@ -78,10 +79,12 @@ def run(direction: Direction, *inputs: i.Input) -> tuple[s.State, list[f.Effect]
 
 SETTLED = i.PaymentAnswer(b.PaymentSettled(SECRET, Msat(0)))
 FAILED = i.PaymentAnswer(b.PaymentFailed("no_route", "FAILED, 0 attempts"))
-UNKNOWN = i.PaymentAnswer(b.PaymentUnknown("stream lost"))
-HELD = i.InvoiceAnswer(b.InvoiceAccepted("lnbcrt1…", Msat(10_000_000), BlockHeight(760)))
-CANCELLED = i.InvoiceAnswer(b.InvoiceCancelled())
-LND_SETTLED = i.InvoiceAnswer(b.InvoiceSettled(SECRET, Msat(10_000_000)))
+NEVER_SENT = i.PaymentAnswer(b.PaymentFailed(b.NEVER_SENT, "LND has no record"))
+UNKNOWN = i.PaymentAnswer(b.PaymentUnknown("stream lost", known=True))
+HELD = i.InvoiceAnswer(b.InvoiceAccepted("lnbcrt1…", Msat(10_000_000), BlockHeight(760), MEMO))
+CANCELLED = i.InvoiceAnswer(b.InvoiceCancelled(MEMO))
+OPEN = i.InvoiceAnswer(b.InvoiceOpen("x", MEMO))
+LND_SETTLED = i.InvoiceAnswer(b.InvoiceSettled(SECRET, Msat(10_000_000), MEMO))
 
 
 class TestClToBtc:
@@ -206,6 +209,25 @@ class TestClToBtc:
         assert isinstance(state, s.Released)
         assert "FAILED, 0 attempts" in state.proof
 
+    @pytest.mark.threat("X5")
+    def test_a_payment_that_lnd_has_shown_is_never_proven_unsent(self) -> None:
+        """LND's database was lost or replaced under it: no record is no proof, and the cheque is kept."""
+        state, _ = run(Direction.CL_TO_BTC, cheque(), UNKNOWN)
+        outcome = cl_to_btc.decide(state, NEVER_SENT, out_context())
+        assert isinstance(outcome, Continue)
+        assert not outcome.events
+        assert [x.code for x in outcome.effects if isinstance(x, f.Alarm)] == ["swap.payment_lost"]
+        state, _ = run(Direction.CL_TO_BTC, cheque(), UNKNOWN, NEVER_SENT, SETTLED)
+        assert isinstance(state, s.IncomingClaiming)
+
+    @pytest.mark.threat("X5")
+    def test_a_payment_that_lnd_has_not_shown_may_turn_out_unsent(self) -> None:
+        unseen = i.PaymentAnswer(b.PaymentUnknown("stream lost"))
+        state, _ = run(Direction.CL_TO_BTC, cheque(), unseen)
+        assert isinstance(state, s.OutgoingIntended)
+        state, _ = run(Direction.CL_TO_BTC, cheque(), unseen, NEVER_SENT)
+        assert isinstance(state, s.IncomingReleasing)
+
     @pytest.mark.threat("X9")
     def test_a_preimage_that_does_not_fit_is_refused(self) -> None:
         state, _ = run(Direction.CL_TO_BTC, cheque())
@@ -287,14 +309,14 @@ class TestBtcToCl:
 
     @pytest.mark.threat("X13")
     def test_a_partial_set_never_becomes_a_cheque(self) -> None:
-        part = i.InvoiceAnswer(b.InvoiceAccepted("lnbcrt1…", Msat(9_999_999), BlockHeight(760)))
+        part = i.InvoiceAnswer(b.InvoiceAccepted("lnbcrt1…", Msat(9_999_999), BlockHeight(760), MEMO))
         state, effects = run(Direction.BTC_TO_CL, self.READY, part)
         assert isinstance(state, s.IncomingReleasing)
         assert not any(isinstance(x, f.OfferCheque) for x in effects)
 
     @pytest.mark.threat("X3")
     def test_too_little_time_is_refused(self) -> None:
-        late = i.InvoiceAnswer(b.InvoiceAccepted("lnbcrt1…", Msat(10_000_000), BlockHeight(625)))
+        late = i.InvoiceAnswer(b.InvoiceAccepted("lnbcrt1…", Msat(10_000_000), BlockHeight(625), MEMO))
         state, effects = run(Direction.BTC_TO_CL, self.READY, late)
         assert isinstance(state, s.IncomingReleasing)
         assert effects[-1] == f.CancelInvoice(SECRET.hashlock)
@@ -328,15 +350,102 @@ class TestBtcToCl:
         assert any(isinstance(x, f.Alarm) for x in outcome.effects)
         assert not outcome.events
 
+    @pytest.mark.threat("X4")
+    @pytest.mark.parametrize("why", ["the owner", "the clock"])
+    def test_a_withdrawn_quote_gets_no_cheque_though_a_payment_just_arrives(self, why: str) -> None:
+        """Found in an audit: LND was told to cancel while its "accepted" was on the way to us; the payer got his
+        payment back, and the cheque was signed."""
+        state, _ = run(Direction.BTC_TO_CL, self.READY)
+        given_input = i.CancelAsked() if why == "the owner" else OPEN
+        outcome = btc_to_cl.decide(state, given_input, in_context(after=0 if why == "the owner" else 70_000))
+        assert isinstance(outcome, Continue)
+        assert [type(x) for x in outcome.events] == [e.QuoteWithdrawn]  # durable before LND hears of it
+        assert outcome.effects == (f.CancelInvoice(SECRET.hashlock),)
+        state = evolve(state, outcome.events[0])
+        late = btc_to_cl.decide(state, HELD, in_context())
+        assert late == Continue((), (f.CancelInvoice(SECRET.hashlock),))
+        assert btc_to_cl.decide(state, i.Tick(), in_context()) == late
+        ended = btc_to_cl.decide(state, CANCELLED, in_context())
+        assert isinstance(ended, Continue)
+        assert isinstance(evolve(state, ended.events[0]), s.Refused)
+
+    def test_a_quote_without_an_invoice_is_cancelled_without_lnd(self) -> None:
+        state, effects = run(Direction.BTC_TO_CL, i.CancelAsked())
+        assert isinstance(state, s.Refused)
+        assert effects == []
+
+    @pytest.mark.threat("X16")
+    @pytest.mark.parametrize(
+        "foreign",
+        [
+            b.InvoiceOpen("lnbcrt1…", "a shop's"),
+            b.InvoiceAccepted("lnbcrt1…", Msat(10_000_000), BlockHeight(760), ""),
+            b.InvoiceCancelled("swap 0000000000000000"),
+            b.InvoiceSettled(SECRET, Msat(10_000_000), "another gateway's"),
+        ],
+    )
+    def test_an_invoice_that_we_did_not_make_is_left_alone(self, foreign: b.InvoiceState) -> None:
+        """The operator's LND serves others too. A peer that knows such an invoice's hash could have it cancelled by
+        asking for a receipt with it, or get a cheque against a payment that is somebody else's."""
+        for after in (0, 70_000):
+            state: s.State = evolve(None, e.QuoteGiven(quote(Direction.BTC_TO_CL)))
+            outcome = btc_to_cl.decide(state, i.InvoiceAnswer(foreign), in_context(after))
+            assert isinstance(outcome, Continue)
+            assert outcome.effects == ()
+            state = evolve(state, outcome.events[0])
+            assert isinstance(state, s.Refused)
+            assert state.code == "swap.foreign_invoice"
+            for again in (i.InvoiceAnswer(foreign), i.Tick(), i.CancelAsked()):
+                assert isinstance(btc_to_cl.decide(state, again, in_context(after)), Wait)
+
+    def test_before_an_invoice_is_known_as_ours_lnd_is_only_asked(self) -> None:
+        state: s.State = evolve(None, e.QuoteGiven(quote(Direction.BTC_TO_CL)))
+        outcome = btc_to_cl.decide(state, i.Tick(), in_context(after=70_000))
+        assert outcome == Continue((), (f.LookUpInvoice(SECRET.hashlock),))
+
+    def test_lnd_may_forget_what_it_cancelled(self) -> None:
+        path = (self.READY, HELD, i.ChequeOffered(9), i.OutgoingChequeDead("cancel signed by the receiver"))
+        state, _ = run(Direction.BTC_TO_CL, *path, i.InvoiceAnswer(b.InvoiceNotFound()))
+        assert isinstance(state, s.Released)
+
+    @pytest.mark.threat("X3")
+    @pytest.mark.parametrize(
+        ("answer", "after", "height", "code"),
+        [
+            (b.InvoiceCancelled(MEMO), 0, 600, "swap.incoming_lost"),
+            (b.InvoiceNotFound(), 0, 600, "swap.incoming_lost"),
+            (
+                b.InvoiceAccepted("x", Msat(10_000_000), BlockHeight(760), "a shop's"),
+                0,
+                600,
+                "swap.incoming_lost",
+            ),
+            (b.InvoiceAccepted("x", Msat(9_999_999), BlockHeight(760), MEMO), 0, 600, "swap.hold.amount"),
+            (HELD.state, 0, 700, "swap.hold.too_late"),  # a hundred blocks came while we were down
+            (HELD.state, 60_000 + REGTEST.skew.value + 1, 600, "swap.quote.expired"),
+        ],
+    )
+    def test_what_was_intended_before_a_crash_is_judged_again_before_it_is_signed(
+        self, answer: b.InvoiceState, after: int, height: int, code: str
+    ) -> None:
+        state, _ = run(Direction.BTC_TO_CL, self.READY, HELD)
+        assert isinstance(state, s.OutgoingIntended)
+        assert isinstance(state.outgoing, s.ChequeOut)
+        timeout = state.outgoing.timeout
+        assert btc_to_cl.offer_refusal(state, HELD.state, in_context(), timeout) is None
+        refusal = btc_to_cl.offer_refusal(state, answer, in_context(after, height=height), timeout)
+        assert refusal is not None
+        assert refusal.code == code
+
 
 OUT_INPUTS: list[Any] = [
-    cheque(), cheque(index=4), cheque(amount=1), SETTLED, FAILED, UNKNOWN, i.PreimageSeen(SECRET),
+    cheque(), cheque(index=4), cheque(amount=1), SETTLED, FAILED, UNKNOWN, NEVER_SENT, i.PreimageSeen(SECRET),
     i.PreimageSeen(Preimage(b"\x08" * 32)), i.IncomingChequeSettled("s"), i.IncomingChequeReleased("r"),
     i.Tick(), i.CancelAsked(), i.RiskSeen(Risk(2e-4, "x")), i.RiskSeen(Risk(1.0, "x")),
     i.ChequeExtended(CHANNEL, 3, NOW + Ms(9_000_000)),
 ]  # fmt: skip
 IN_INPUTS: list[Any] = [
-    TestBtcToCl.READY, HELD, CANCELLED, LND_SETTLED, i.InvoiceAnswer(b.InvoiceOpen("x")),
+    TestBtcToCl.READY, HELD, CANCELLED, LND_SETTLED, OPEN, i.InvoiceAnswer(b.InvoiceOpen("x", "a shop's")),
     i.InvoiceAnswer(b.InvoiceNotFound()), i.ChequeOffered(9), i.ChequeNotOffered("c", "d"),
     i.PreimageSeen(SECRET), i.PreimageSeen(Preimage(b"\x08" * 32)), i.OutgoingChequeDead("proof"),
     i.Tick(), i.CancelAsked(), i.RiskSeen(Risk(2e-4, "x")), i.RiskSeen(Risk(1.0, "x")),
@@ -347,7 +456,7 @@ visited: set[tuple[str, str]] = set()
 def check_law(direction: Direction, sequence: list[tuple[Any, int]]) -> None:
     """The incoming leg is released only after the outgoing leg's proof, and never once a preimage is known."""
     state: s.State = evolve(None, e.QuoteGiven(quote(direction)))
-    sent = proven_dead = known = False
+    sent = proven_dead = known = withdrawn = False
     for given_input, after in sequence:
         outcome: Any
         if direction is Direction.CL_TO_BTC:
@@ -361,17 +470,22 @@ def check_law(direction: Direction, sequence: list[tuple[Any, int]]) -> None:
             visited.add((type(state).__name__, type(event).__name__))
             state = evolve(state, event)
             sent |= isinstance(event, e.OutgoingWasIntended)
+            withdrawn |= isinstance(event, e.QuoteWithdrawn)
             proven_dead |= isinstance(event, e.OutgoingProvedDead)
             known |= isinstance(event, e.PreimageLearned)
         for effect in outcome.effects:
             if isinstance(effect, (f.PayInvoice, f.OfferCheque)):
                 assert sent  # intent durable first
+                assert not withdrawn
             held = getattr(getattr(state, "incoming", None), "index", None)
             releases_ours = isinstance(effect, f.CancelInvoice) or (
                 isinstance(effect, f.CancelCheque) and effect.index == held
             )
             if releases_ours and sent:
                 assert proven_dead
+            if isinstance(effect, f.CancelInvoice):
+                # durable first: no cheque may follow
+                assert withdrawn or proven_dead or isinstance(state, s.FINAL)
             if isinstance(effect, (f.FulfilCheque, f.SettleInvoice)):
                 assert known
         assert not (known and proven_dead)
@@ -396,17 +510,18 @@ def test_edges_are_exactly_what_evolve_takes() -> None:
     q = quote(Direction.CL_TO_BTC)
     incoming, outgoing = s.ChequeIn(CHANNEL, 3, NOW), s.PaymentOut(Msat(1), BlockDelta(90), BlockHeight(690))
     states = [
-        s.Quoted(q), s.IncomingLocked(q, incoming), s.OutgoingIntended(q, incoming, outgoing),
+        s.Quoted(q), s.Withdrawing(q, "c", "d"), s.IncomingLocked(q, incoming),
+        s.OutgoingIntended(q, incoming, outgoing),
         s.OutgoingInFlight(q, incoming, outgoing, 0), s.PreimageKnown(q, incoming, SECRET),
         s.IncomingClaiming(q, incoming, SECRET), s.Done(q, SECRET, "p"),
         s.OutgoingProvenDead(q, incoming, "p"), s.IncomingReleasing(q, incoming, "p"),
         s.Released(q, "p"), s.Refused(q, "c", "d"),
     ]  # fmt: skip
     events = [
-        e.InvoiceMade("i"), e.IncomingWasLocked(incoming), e.OutgoingWasIntended(outgoing),
-        e.OutgoingWasSent(1), e.IncomingWasExtended(NOW), e.PreimageLearned(SECRET), e.ClaimStarted(),
-        e.IncomingClaimed("p"), e.OutgoingProvedDead("p"), e.ReleaseStarted(), e.IncomingReleased("p"),
-        e.SwapRefused("c", "d"),
+        e.InvoiceMade("i"), e.QuoteWithdrawn("c", "d"), e.IncomingWasLocked(incoming),
+        e.OutgoingWasIntended(outgoing), e.OutgoingWasSent(1), e.IncomingWasExtended(NOW),
+        e.PreimageLearned(SECRET), e.ClaimStarted(), e.IncomingClaimed("p"), e.OutgoingProvedDead("p"),
+        e.ReleaseStarted(), e.IncomingReleased("p"), e.SwapRefused("c", "d"),
     ]  # fmt: skip
     taken = {}
     for state in states:

@@ -153,6 +153,10 @@ def test_a_held_payment_with_an_expiry_beyond_reason_is_counted_in_bounded_time(
     assert time.monotonic() - begun < 10
 
 
+def memo(quote: Quote) -> str:
+    return f"swap {quote.id.hex()[:16]}"
+
+
 # -- a crowd --------------------------------------------------------------------------------------
 
 
@@ -315,7 +319,7 @@ async def test_who_does_not_see_the_chain_takes_no_new_risk(tmp_path: Path) -> N
             refused = await asked
             assert isinstance(refused, Rejection)
             assert (refused.code, refused.detail) == ("swap.paused", why)
-        held = b.InvoiceAccepted("lnbcrt1…", quote.bitcoin, BlockHeight(10_000))
+        held = b.InvoiceAccepted("lnbcrt1…", quote.bitcoin, BlockHeight(10_000), memo(quote))
         state = await swaps.runner.feed(Key(IN, lock(1), 1), i.InvoiceAnswer(held))
         assert isinstance(state, s.IncomingReleasing)  # no cheque was signed, the payer gets it back
 
@@ -328,7 +332,7 @@ async def test_a_preimage_does_not_wait_for_lnd(tmp_path: Path) -> None:
     async with engine(tmp_path, lnd, Legs(HUGE, HUGE, 20), policy()) as swaps:
         quote = await swaps.quote_in(PEER, CHANNEL, lock(1), Lovelace(5_000_000))
         assert isinstance(quote, Quote)
-        held = b.InvoiceAccepted("lnbcrt1…", quote.bitcoin, BlockHeight(10_000))
+        held = b.InvoiceAccepted("lnbcrt1…", quote.bitcoin, BlockHeight(10_000), memo(quote))
         key = Key(IN, lock(1), 1)
         assert isinstance(await swaps.runner.feed(key, i.InvoiceAnswer(held)), s.OutgoingIntended)
         lnd.away, swaps._constants = True, None
@@ -374,7 +378,7 @@ async def test_a_hash_that_was_used_gets_no_second_invoice(tmp_path: Path) -> No
         assert isinstance(first, Quote)
         assert await swaps.quote_in(PEER, CHANNEL, lock(1), asked) == first
         key = Key(IN, lock(1), 1)
-        await swaps.runner.feed(key, i.InvoiceAnswer(b.InvoiceCancelled()))
+        await swaps.runner.feed(key, i.InvoiceAnswer(b.InvoiceCancelled(memo(first))))
         assert key not in swaps.runner.live
         again = await swaps.quote_in(PEER, CHANNEL, lock(1), asked)
         assert isinstance(again, Rejection)
