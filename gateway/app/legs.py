@@ -150,10 +150,10 @@ class Notices:
                 given = i.PreimageSeen(preimage)
             case f.NoticeDead(_, _, proof):
                 given = i.OutgoingChequeDead(proof)
-            case f.NoticeSettled(_, _, proof):
-                given = i.IncomingChequeSettled(proof)
-            case f.NoticeReleased(_, _, proof):
-                given = i.IncomingChequeReleased(proof)
+            case f.NoticeSettled(index, _, proof):
+                given = i.IncomingChequeSettled(channel, index, proof)
+            case f.NoticeReleased(index, _, proof):
+                given = i.IncomingChequeReleased(channel, index, proof)
         known = self.client is not None and await self.client.notify(notice.lock, given)
         if not known:
             known = self.engine is not None and await self.engine.notify(notice.lock, given)

@@ -226,13 +226,11 @@ def _learned(state: s.OutgoingIntended | s.OutgoingInFlight, preimage: Preimage)
 
 def _claiming(state: s.PreimageKnown | s.IncomingClaiming, given: i.Input) -> Result:
     assert isinstance(state.incoming, s.ChequeIn)
+    ours = state.incoming.channel, state.incoming.index
     match given:
-        case i.IncomingChequeSettled(proof):
+        case i.IncomingChequeSettled(channel, index, proof) if (channel, index) == ours:
             return Continue((e.IncomingClaimed(proof),))
-        case i.ChequeLocked() if (given.channel, given.index) != (
-            state.incoming.channel,
-            state.incoming.index,
-        ):
+        case i.ChequeLocked(channel=channel, index=index) if (channel, index) != ours:
             return _second_cheque(state.incoming, given)
         case i.Tick() | i.ChequeLocked():
             claim = f.FulfilCheque(state.incoming.channel, state.incoming.index, state.preimage)
@@ -260,13 +258,11 @@ def _claim_at_risk(incoming: s.ChequeIn, risk: Risk) -> tuple[f.Effect, ...]:
 
 def _releasing(state: s.OutgoingProvenDead | s.IncomingReleasing, given: i.Input) -> Result:
     assert isinstance(state.incoming, s.ChequeIn)
+    ours = state.incoming.channel, state.incoming.index
     match given:
-        case i.IncomingChequeReleased(proof):
+        case i.IncomingChequeReleased(channel, index, proof) if (channel, index) == ours:
             return Continue((e.IncomingReleased(proof),))
-        case i.ChequeLocked() if (given.channel, given.index) != (
-            state.incoming.channel,
-            state.incoming.index,
-        ):
+        case i.ChequeLocked(channel=channel, index=index) if (channel, index) != ours:
             return _second_cheque(state.incoming, given)
         case i.Tick() | i.ChequeLocked():
             cancel = f.CancelCheque(state.incoming.channel, state.incoming.index, "btc.payment.failed")

@@ -487,7 +487,7 @@ class SwapEngine:
     async def _cancel_cheque(self, key: Key, channel: ChannelId, index: int, code: str) -> None:
         gone = await self._legs.cancel_cheque(channel, index, code)
         if gone and self._is_paid_by(key, channel, index):
-            await self.runner.feed(key, i.IncomingChequeReleased(gone))
+            await self.runner.feed(key, i.IncomingChequeReleased(channel, index, gone))
 
     def _is_paid_by(self, key: Key, channel: ChannelId, index: int) -> bool:
         incoming = getattr(self.runner.live.get(key), "incoming", None)

@@ -94,13 +94,18 @@ class OutgoingChequeDead:
 class IncomingChequeSettled:
     """A squash of the partner covers the cheque with its full amount, or we were paid on chain."""
 
+    channel: ChannelId
+    index: int
     proof: str
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingChequeReleased:
-    """Our cancel of the partner's cheque is signed and stored, or the cheque is dead by its own proof."""
+    """Our cancel of the partner's cheque is signed and stored, or the cheque is dead by its own proof. A partner may
+    issue a second cheque with the same lock: the end of that one says nothing of the first."""
 
+    channel: ChannelId
+    index: int
     proof: str
 
 

@@ -204,10 +204,11 @@ def _refusal(request: Request, given: i.ChequeLocked, context: Context) -> str |
 
 def _fulfilling(state: Fulfilling, given: Input) -> Outcome[Event, Effect]:
     request = state.request
+    ours = request.channel, state.index
     match given:
-        case i.IncomingChequeSettled(proof):
+        case i.IncomingChequeSettled(channel, index, proof) if (channel, index) == ours:
             return Continue((WasReceived(proof),))
-        case i.ChequeLocked(channel=channel, index=index) if index != state.index:
+        case i.ChequeLocked(channel=channel, index=index) if (channel, index) != ours:
             return Continue((), (CancelCheque(channel, index, errors.HASH_IN_USE.code),))
         case i.Tick() | i.ChequeLocked():
             return Continue((), (FulfilCheque(request.channel, state.index, request.preimage),))

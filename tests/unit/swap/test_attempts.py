@@ -49,7 +49,7 @@ ANSWERS: list[tuple[b.PaymentResult, type, list[i.Input]]] = [
     (b.PaymentUnknown("stream lost"), s.OutgoingIntended, []),
     (b.PaymentUnknown("in flight", known=True), s.OutgoingInFlight, []),
     (b.PaymentSettled(SECRET, Msat(0)), s.IncomingClaiming, []),
-    (b.PaymentSettled(SECRET, Msat(0)), s.Done, [i.IncomingChequeSettled("squash 3")]),
+    (b.PaymentSettled(SECRET, Msat(0)), s.Done, [i.IncomingChequeSettled(CHANNEL, 3, "squash 3")]),
     (FAILED, s.IncomingReleasing, []),
 ]
 
@@ -80,14 +80,16 @@ async def test_after_released_a_new_attempt_is_a_new_row_under_the_same_swap_id(
     lnd, legs = HandLnd(answer=FAILED, record=FAILED), HandLegs()
     async with gateway(tmp_path, lnd, legs) as node:
         await pay(node, 3)
-        await node.engine.notify(LOCK, i.IncomingChequeReleased("our cancel of cheque 3 is signed"))
+        await node.engine.notify(
+            LOCK, i.IncomingChequeReleased(CHANNEL, 3, "our cancel of cheque 3 is signed")
+        )
         released = await node.engine.runner.state_of(FIRST)
         assert isinstance(released, s.Released)
         assert FAILED.proof in released.proof  # both legs' proofs
         assert "cancel of cheque 3" in released.proof
         lnd.answer = b.PaymentSettled(SECRET, Msat(0))
         await pay(node, 4)
-        await node.engine.notify(LOCK, i.IncomingChequeSettled("squash 4"))
+        await node.engine.notify(LOCK, i.IncomingChequeSettled(CHANNEL, 4, "squash 4"))
         assert isinstance(await node.engine.runner.state_of(SECOND), s.Done)
         assert await node.engine.runner.state_of(FIRST) == released
         async with node.store.read() as tx:

@@ -353,7 +353,7 @@ async def test_a_cheque_that_expired_and_was_forgotten_while_lnd_paid_ends_its_s
         key, cheque = await payment(node)
         await node.engine.notify(LOCK, cheque)
         await asyncio.wait_for(node.dispatcher.drain(), 10)
-        await node.engine.notify(LOCK, i.IncomingChequeReleased("cheque 3 expired"))
+        await node.engine.notify(LOCK, i.IncomingChequeReleased(CHANNEL, 3, "cheque 3 expired"))
         assert isinstance(await state(node, key), s.OutgoingInFlight)
         legs.gone = "the channel holds no cheque 3 any more"
         lnd.record = b.PaymentFailed("no_route", "LND: FAILED (no_route), no attempt in flight")

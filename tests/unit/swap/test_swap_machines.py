@@ -183,7 +183,9 @@ class TestClToBtc:
         state, effects = run(Direction.CL_TO_BTC, cheque(), SETTLED)
         assert isinstance(state, s.IncomingClaiming)
         assert effects[-1] == f.FulfilCheque(CHANNEL, 3, SECRET)
-        state, _ = run(Direction.CL_TO_BTC, cheque(), SETTLED, i.IncomingChequeSettled("squash 5"))
+        state, _ = run(
+            Direction.CL_TO_BTC, cheque(), SETTLED, i.IncomingChequeSettled(CHANNEL, 3, "squash 5")
+        )
         assert isinstance(state, s.Done)
 
     @pytest.mark.threat("X5")
@@ -205,7 +207,9 @@ class TestClToBtc:
         state, effects = run(Direction.CL_TO_BTC, cheque(), UNKNOWN, FAILED)
         assert isinstance(state, s.IncomingReleasing)
         assert effects[-1] == f.CancelCheque(CHANNEL, 3, "btc.payment.no_route")
-        state, _ = run(Direction.CL_TO_BTC, cheque(), FAILED, i.IncomingChequeReleased("signed cancel"))
+        state, _ = run(
+            Direction.CL_TO_BTC, cheque(), FAILED, i.IncomingChequeReleased(CHANNEL, 3, "signed cancel")
+        )
         assert isinstance(state, s.Released)
         assert "FAILED, 0 attempts" in state.proof
 
@@ -272,6 +276,18 @@ class TestClToBtc:
             outcome = cl_to_btc.decide(fresh, cheque(), context)
             assert isinstance(outcome, Continue)
             assert outcome.effects == (f.CancelCheque(CHANNEL, 3, code),)
+
+    @pytest.mark.threat("X6")
+    def test_the_end_of_a_second_cheque_is_not_the_end_of_the_first(self) -> None:
+        """Its payer issued another with the same lock; that one came back, and the swap called the first released."""
+        other = ChannelId(b"z" * 20)
+        for before, ending in ((FAILED, i.IncomingChequeReleased), (SETTLED, i.IncomingChequeSettled)):
+            state, _ = run(Direction.CL_TO_BTC, cheque(), before)
+            for channel, index in ((CHANNEL, 4), (other, 3)):
+                outcome = cl_to_btc.decide(state, ending(channel, index, "another"), out_context())
+                assert isinstance(outcome, Wait)
+            ended, _ = run(Direction.CL_TO_BTC, cheque(), before, ending(CHANNEL, 3, "ours"))
+            assert isinstance(ended, (s.Released, s.Done))
 
     @pytest.mark.threat("X6")
     def test_a_second_cheque_for_the_hash_is_given_back(self) -> None:
@@ -440,7 +456,8 @@ class TestBtcToCl:
 
 OUT_INPUTS: list[Any] = [
     cheque(), cheque(index=4), cheque(amount=1), SETTLED, FAILED, UNKNOWN, NEVER_SENT, i.PreimageSeen(SECRET),
-    i.PreimageSeen(Preimage(b"\x08" * 32)), i.IncomingChequeSettled("s"), i.IncomingChequeReleased("r"),
+    i.PreimageSeen(Preimage(b"\x08" * 32)), i.IncomingChequeSettled(CHANNEL, 3, "s"),
+    i.IncomingChequeReleased(CHANNEL, 3, "r"), i.IncomingChequeReleased(CHANNEL, 4, "r"),
     i.Tick(), i.CancelAsked(), i.RiskSeen(Risk(2e-4, "x")), i.RiskSeen(Risk(1.0, "x")),
     i.ChequeExtended(CHANNEL, 3, NOW + Ms(9_000_000)),
 ]  # fmt: skip
