@@ -42,6 +42,7 @@ class EmbeddedCardano:
         return {
             "ogmios_url": self._devnet.ogmios_url,
             "kupo_url": self._devnet.kupo_url,
+            "blockfrost_url": self._devnet.blockfrost_url,
             "control_url": self._devnet.control_url,
             "network_magic": self._devnet.options.network_magic,
         }

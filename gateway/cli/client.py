@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import websockets
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from gateway.api import token as api_token
 from gateway.config import load
@@ -92,23 +92,12 @@ class Client:
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The node's event stream, until the caller stops or the node leaves."""
-        loop = asyncio.new_event_loop()
+        place = self._base.replace("http", "ws") + "/v1/events"
         try:
-            socket = loop.run_until_complete(
-                websockets.connect(
-                    self._base.replace("http", "ws") + "/v1/events",
-                    additional_headers=self._headers(),
-                    proxy=None,
-                )
-            )
-            try:
-                while True:
-                    yield json.loads(loop.run_until_complete(socket.recv()))
-            except websockets.ConnectionClosed:
-                return
-            finally:
-                loop.run_until_complete(socket.close())
+            with connect(place, additional_headers=self._headers(), proxy=None) as socket:
+                for message in socket:
+                    yield json.loads(message)
+        except ConnectionClosed:
+            return
         except OSError as error:
             raise Refused(UNREACHABLE(detail=str(error))) from error
-        finally:
-            loop.close()

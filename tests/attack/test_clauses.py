@@ -26,6 +26,7 @@ FINDINGS = {
     "Elapse.3": "F7",
     "Elapse.4": "F7",
 } | {f"Open.{n}": "F6" for n in range(5, 16)}
+TABLES = {"honest": HONEST, "refused": REFUSED}
 THREATS = {
     "Mint": ("V2",),
     "In": ("V2",),
@@ -80,6 +81,17 @@ def test_without_the_clause_its_test_fails(clause: str) -> None:
 def test_every_clause_has_a_variant_and_a_test() -> None:
     assert not REFUSED.keys() & HONEST.keys()
     assert set(variants.clauses()) == set(REFUSED | HONEST)
+
+
+def test_each_finding_of_the_reference_has_tests_by_its_name() -> None:
+    """F1, F4, F7: the honest act is accepted; F2, F3, F5, F6: the attack is refused; F8: both edges."""
+    by_clause = {kind: {FINDINGS[c] for c in table if c in FINDINGS} for kind, table in TABLES.items()}
+    assert by_clause["honest"] >= {"F1", "F7"}
+    assert by_clause["refused"] >= {"F2", "F3", "F5", "F6"}
+    text = "".join(path.read_text() for path in (ROOT / "tests" / "attack").glob("test_*.py"))
+    names = re.findall(r"def (test_\w+)\(", text)
+    named = {part.upper() for name in names for part in name.split("_") if re.fullmatch("f[1-8]", part)}
+    assert named >= {"F4", "F5", "F7", "F8"}
 
 
 def test_a_variant_lacks_its_clause_and_nothing_else() -> None:

@@ -136,7 +136,7 @@ def agreed(move: Move, bent: books.Situation) -> bool:
 
 @pytest.mark.parametrize("offset", OFFSETS)
 @pytest.mark.parametrize("make", USABLE)
-def test_usable_from_ub_on(make: Callable[[PosixMs], Move], offset: int) -> None:
+def test_f8_usable_from_ub_on(make: Callable[[PosixMs], Move], offset: int) -> None:
     move = make(UB + Ms(offset))
     bent = replace(situation(move), ub=UB + Ms(min(offset, 0)), elapse_after=UB + Ms(3_600_000))
     assert agreed(move, bent) == (offset >= 0)
@@ -144,7 +144,7 @@ def test_usable_from_ub_on(make: Callable[[PosixMs], Move], offset: int) -> None
 
 @pytest.mark.parametrize("offset", OFFSETS)
 @pytest.mark.parametrize("make", EXPIRED)
-def test_expired_up_to_lb(make: Callable[[PosixMs], Move], offset: int) -> None:
+def test_f8_expired_up_to_lb(make: Callable[[PosixMs], Move], offset: int) -> None:
     move = make(LB + Ms(offset))
     assert agreed(move, replace(situation(move), lb=LB + Ms(max(offset, 0)))) == (offset <= 0)
 
