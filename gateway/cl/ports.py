@@ -155,6 +155,10 @@ class Signer(Protocol):
     async def sign_snapshot(
         self, key: VerificationKey, channel: ChannelId, snapshot: Snapshot
     ) -> Signature: ...
+    async def signed(self, key: VerificationKey, channel: ChannelId) -> tuple[int, Snapshot]:
+        """What it remembers to have signed: the highest index of a cheque (0: none), the newest snapshot."""
+        ...
+
     async def sign_transaction(self, keys: Sequence[VerificationKey], tx_cbor: bytes) -> bytes:
         """Adds the witnesses of the wallet and of `keys`; returns the transaction's CBOR."""
         ...

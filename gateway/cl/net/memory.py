@@ -72,12 +72,12 @@ class MemoryConnection:
             async with asyncio.timeout(allowed_s):
                 await event.wait()
         except TimeoutError:
-            self.end(code(field=field, allowed=f"{allowed_s:g} s"))
+            self.cut(code(field=field, allowed=f"{allowed_s:g} s"))
 
     async def close(self) -> None:
-        self.end(errors.CLOSED(detail="closed by this node"))
+        self.cut(errors.CLOSED(detail="closed by this node"))
 
-    def end(self, why: Rejection) -> None:
+    def cut(self, why: Rejection) -> None:
         """Ends both ends; what was sent before can still be received."""
         for side, reason in ((self, why), (self._other, errors.CLOSED())):
             if side._ended is None:
@@ -114,7 +114,7 @@ class MemoryNetwork:
     def cut_all(self) -> None:
         """Every link ends, as when a cable is pulled."""
         for link in tuple(self.links):
-            link.end(errors.CLOSED(detail="link cut"))
+            link.cut(errors.CLOSED(detail="link cut"))
 
 
 class MemoryTransport:

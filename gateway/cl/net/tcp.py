@@ -72,9 +72,9 @@ class TcpConnection:
                 async with asyncio.timeout(self._limits.send_s):
                     await self._writer.drain()
             except TimeoutError:
-                self._end(errors.SLOW(field="send", allowed=f"{self._limits.send_s:g} s"))
+                self.cut(errors.SLOW(field="send", allowed=f"{self._limits.send_s:g} s"))
             except OSError as error:
-                self._end(errors.CLOSED(detail=type(error).__name__))
+                self.cut(errors.CLOSED(detail=type(error).__name__))
             self._raise_if_ended()
 
     async def receive(self) -> bytes:
@@ -87,7 +87,7 @@ class TcpConnection:
             if isinstance(message, bytes):
                 return message
             if isinstance(message, Rejection):
-                self._end(message)
+                self.cut(message)
             self._raise_if_ended()
             if self._session.is_mid_message and mid_message_since is None:
                 mid_message_since = loop.time()
@@ -102,15 +102,15 @@ class TcpConnection:
             async with asyncio.timeout_at(deadline):
                 data = await self._reader.read(_CHUNK)
         except TimeoutError:
-            self._end(code(field="receive", allowed=f"{allowed_s:g} s"))
+            self.cut(code(field="receive", allowed=f"{allowed_s:g} s"))
             return
         except OSError as error:
-            self._end(errors.CLOSED(detail=type(error).__name__))
+            self.cut(errors.CLOSED(detail=type(error).__name__))
             return
         if data:
             self._session.feed(data)
         else:
-            self._end(errors.TRUNCATED() if self._session.is_mid_message else errors.CLOSED())
+            self.cut(errors.TRUNCATED() if self._session.is_mid_message else errors.CLOSED())
 
     async def close(self) -> None:
         """Idempotent. What was sent before still goes out, within close_s."""
@@ -123,7 +123,7 @@ class TcpConnection:
                 await self._writer.wait_closed()
         self._writer.transport.abort()
 
-    def _end(self, why: Rejection) -> None:
+    def cut(self, why: Rejection) -> None:
         """At once: whoever is slow or lies gets no time to drain what waits for it."""
         if self._ended is None:
             self._ended = why

@@ -1,7 +1,7 @@
 """R4. Connections to peers: one session each, sends in order, reconnects by itself; knows nothing of channels.
 
-A message is handed to the transport only by `send`; what was not delivered is repeated by the
-channels themselves when the peer is back, so nothing here is stored.
+A message is handed to the transport only by `send`, which never waits for the peer (send_queue); what was not
+delivered is repeated by the channels themselves when the peer is back, so nothing here is stored.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import structlog
 
 from gateway.cl.data.types import ChannelId
 from gateway.cl.net.tcp import TcpListener, TcpTransport
+from gateway.cl.node.send_queue import SendQueue
 from gateway.cl.ports import Clock, Connection
 from gateway.cl.wire import session, session_messages
 from gateway.cl.wire.codec import Envelope
@@ -60,6 +61,7 @@ class _Link:
 
     def __init__(self, connection: Connection, state: session.State, inbound: bool) -> None:
         self.connection, self.state, self.inbound = connection, state, inbound
+        self.queue = SendQueue(connection)
         self.ready = asyncio.Event()
         self.since = asyncio.get_running_loop().time()
 
@@ -95,6 +97,7 @@ class Peers:
         for task in self._keepers.values():
             with suppress(asyncio.CancelledError):
                 await task
+        await asyncio.gather(*(link.queue.flush() for link in self._links.values()))
         await self._transport.close()
 
     def views(self) -> tuple[PeerView, ...]:
@@ -197,6 +200,7 @@ class Peers:
             ticker.cancel()
             with suppress(asyncio.CancelledError):
                 await ticker
+            await link.queue.stop()
             with suppress(Refused):
                 await connection.close()
             if self._links.get(node_id) is link:
@@ -222,7 +226,7 @@ class Peers:
         for output in outputs:
             match output:
                 case session.Transmit(raw):
-                    await link.connection.send(raw)
+                    link.queue.put(raw)
                 case session.Connected(remote):
                     link.ready.set()
                     log.info("peer.connected", peer=node_id.hex(), inbound=link.inbound)
@@ -233,6 +237,7 @@ class Peers:
                     log.warning("peer.bad_message", peer=node_id.hex(), code=rejection.code)
                 case session.Cut(rejection):
                     log.warning("peer.cut", peer=node_id.hex(), code=rejection.code)
+                    await link.queue.flush()
                     await link.connection.close()
 
     async def send(self, node_id: bytes, envelope: Envelope) -> None:
@@ -243,7 +248,8 @@ class Peers:
         raw = session.send(link.state, envelope)
         if isinstance(raw, Rejection):
             raise Refused(raw)
-        await link.connection.send(raw)
+        link.queue.put(raw)
+        await asyncio.sleep(0)  # the writer's turn: a long answer is no backlog
 
     async def ask(self, node_id: bytes, message: object, channel: ChannelId | None = None) -> int:
         """Sends a message that starts a conversation; returns its number."""
