@@ -1,6 +1,7 @@
 """R4. Copies of what a node cannot be without: the database (SQLite) and the encrypted keys, by one rename each.
 
-A copy is for a lost disk. A node started on one says store.stale_copy first: partners hold newer books.
+A copy is for a lost disk, and says so: a node started on one refuses (store.stale_copy), since partners hold newer
+books, until its owner accepts that (gateway run --accept-old-copy) and closes its channels.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def back_up(directory: Path, database: Path | None) -> Path:
             closing(sqlite3.connect(part)) as copy,
         ):
             source_db.backup(copy)
+            copy.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('backup', 'yes')")
+            copy.commit()
         part.chmod(0o600)
         _into_place(part, target / "gateway.db")
     return target

@@ -44,8 +44,12 @@ _QUOTE_WITHIN_S = 20.0
 class GatewayNode:
     """`unlock` makes it run; `drain` ends it. Every call while locked raises node.locked."""
 
-    def __init__(self, directory: Path, settings: Settings, stop: asyncio.Event) -> None:
+    def __init__(
+        self, directory: Path, settings: Settings, stop: asyncio.Event, *, accept_old_copy: bool = False
+    ) -> None:
+        """`accept_old_copy`: the owner knows that the database is an older copy, and that its channels freeze."""
         self._directory, self._settings, self._stop = directory, settings, stop
+        self._accept_old_copy = accept_old_copy
         self._bus = Bus()
         self._running: Running | None = None
         self._unlocking = asyncio.Lock()
@@ -63,7 +67,13 @@ class GatewayNode:
             path = self._directory / KEYS
             # argon2id takes a second on purpose: not on the loop
             keystore = await asyncio.to_thread(Keystore.open, path, self._settings.network, password)
-            running = Running(self._directory, self._settings, keystore, self._bus)
+            running = Running(
+                self._directory,
+                self._settings,
+                keystore,
+                self._bus,
+                accept_old_copy=self._accept_old_copy,
+            )
             await running.start()
             self._running = running
 

@@ -28,20 +28,24 @@ API_PORT = define(
 )  # fmt: skip
 
 
-def run_node(directory: Path, settings: Settings, password: str | None) -> int:
+def run_node(
+    directory: Path, settings: Settings, password: str | None, *, accept_old_copy: bool = False
+) -> int:
     """Runs until SIGTERM, SIGINT or `gateway stop`; returns the exit status."""
     logs.configure(directory / "logs" / "gateway.log", settings.log_level, settings.log_bytes)
     try:
-        return asyncio.run(_main(directory, settings, password))
+        return asyncio.run(_main(directory, settings, password, accept_old_copy))
     except Refused as refused:
         log.error("node.refused", code=refused.rejection.code, why=str(refused.rejection))
         print(str(refused.rejection), file=sys.stderr)
         return 1
 
 
-async def _main(directory: Path, settings: Settings, password: str | None) -> int:
+async def _main(
+    directory: Path, settings: Settings, password: str | None, accept_old_copy: bool = False
+) -> int:
     stop = asyncio.Event()
-    node = GatewayNode(directory, settings, stop)
+    node = GatewayNode(directory, settings, stop, accept_old_copy=accept_old_copy)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

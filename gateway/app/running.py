@@ -37,7 +37,8 @@ from gateway.cl.net.tcp import TcpTransport
 from gateway.cl.node import chain_rows, wallet
 from gateway.cl.node import codecs as channel_codecs
 from gateway.cl.node.chain_service import ChainService
-from gateway.cl.node.channels import KIND, Channels, OpenPolicy
+from gateway.cl.node.channels import KIND, Channels
+from gateway.cl.node.open_policy import OpenPolicy
 from gateway.cl.node.peers import Peers
 from gateway.cl.signer.file_signer import FileSigner
 from gateway.cl.signer.guard import FileGuard
@@ -68,8 +69,17 @@ _MOST_RESPOND = 30  # times the least respond period: a partner that wants more 
 class Running:
     """Everything that exists only while the keys are open."""
 
-    def __init__(self, directory: Path, settings: Settings, keystore: Keystore, bus: Bus) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: Settings,
+        keystore: Keystore,
+        bus: Bus,
+        *,
+        accept_old_copy: bool = False,
+    ) -> None:
         self.directory, self.settings, self.bus = directory, settings, bus
+        self._accept_old_copy = accept_old_copy
         self.profile = settings.profile
         self.alarms: list[str] = []
         self.listen = ""
@@ -88,7 +98,12 @@ class Running:
         swap_codecs.register(codecs)
         self.database = self.directory / DATABASE
         url = self.settings.database_url or f"sqlite:///{self.database}"
-        self.store = await Store.open(url, network=self.settings.network, codecs=codecs)
+        self.store = await Store.open(
+            url,
+            network=self.settings.network,
+            codecs=codecs,
+            accept_restored=self._accept_old_copy,
+        )
         try:
             await self._wire()
         except BaseException:
@@ -180,7 +195,10 @@ class Running:
             if machine is not None:
                 await machine.runner.start()
         await self.prices.start()
-        await self.channels.start(self.peers)
+        old = "its owner started the node on an older copy" if self.store.restored else ""
+        await self.channels.start(self.peers, old_copy=old)
+        if old:  # each open channel is frozen for good: those opened from now on are whole
+            await self.store.merged()
         await self.chain.start()
         host, port = await self.peers.start(self.settings.listen_host, self.settings.listen_port)
         self.listen = f"{host}:{port}"

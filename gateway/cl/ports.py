@@ -183,6 +183,9 @@ class Connection(Protocol):
         ...
 
     async def close(self) -> None: ...
+    def cut(self, why: Rejection) -> None:
+        """Ends it at once: what waits to be written is dropped, and `receive` raises `why`."""
+        ...
 
 
 class Listener(Protocol):

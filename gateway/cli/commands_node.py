@@ -130,7 +130,16 @@ def init(
 @app.command()
 @guarded
 def run(
-    directory: Directory = DEFAULT_DIR, password_file: PasswordFile = None, as_json: JsonFlag = False
+    directory: Directory = DEFAULT_DIR,
+    password_file: PasswordFile = None,
+    accept_old_copy: Annotated[
+        bool,
+        typer.Option(
+            help="Start on an older copy of the database, when the newest is lost. Every open channel is frozen: "
+            "gateway channel force-close settles it with what the copy holds."
+        ),
+    ] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Run the node in the foreground. SIGTERM drains it. Without a password it waits for gateway unlock."""
     from gateway.app.process import run_node
@@ -139,7 +148,7 @@ def run(
     settings = load(directory)
     configured = Path(settings.password_file) if settings.password_file else None
     password = find_password(password_file or configured, prompt=False)
-    raise typer.Exit(run_node(directory, settings, password))
+    raise typer.Exit(run_node(directory, settings, password, accept_old_copy=accept_old_copy))
 
 
 @app.command()

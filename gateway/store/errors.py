@@ -55,8 +55,8 @@ STALE_COPY = define(
     Fault.LOCAL,
     Action.STOP,
     "the database is older than what this node has already written",
-    "Put the newest database back. If it is lost, start with the restore option: the node then merges its partners' "
-    "view before it signs anything.",
+    "Put the newest database back. If it is lost: gateway run --accept-old-copy freezes every open channel, and "
+    "gateway channel force-close settles each with what the copy holds.",
     503,
 )
 WRONG_NETWORK = define(

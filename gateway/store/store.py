@@ -81,7 +81,7 @@ class Store:
 
         Fails with store.in_use, store.newer_database, store.foreign_database, store.wrong_network,
         store.stale_copy, store.corrupt, store.read_only, store.disk_full, store.unreachable, store.bad_url.
-        `accept_restored` starts on an older copy and sets `restored`: merge the partners' view before signing.
+        `accept_restored` starts on an older copy and sets `restored`: nothing may be signed with what it holds.
         """
         parsed = parse_url(url)
         engine = create(parsed)
@@ -117,6 +117,9 @@ class Store:
             position = int(await connection.scalar(select(func.max(t.events.c.position))) or 0)
             if isinstance(self._lock, FileLock):
                 incarnation = self._check_age(self._lock, incarnation, position, accept_restored)
+            if await _meta(connection, "backup") is not None:
+                self._check_backup(accept_restored)
+                await connection.execute(delete(t.meta).where(t.meta.c.key == "backup"))
             if self.restored:
                 await _set_meta(connection, "restored", "yes")
             self.restored = await _meta(connection, "restored") == "yes"
@@ -141,6 +144,14 @@ class Store:
         self.restored = True
         return max(incarnation, newest_incarnation)
 
+    def _check_backup(self, accept: bool) -> None:
+        """P4: a backup put elsewhere has no mark beside it, but carries one."""
+        if not accept:
+            raise Refused(
+                STALE_COPY(field="database", got="a backup", allowed="the database that was in use")
+            )
+        self.restored = True
+
     async def _check_file(self, path: Path) -> None:
         if _size(path) > CHECKED_AT_START_BYTES:
             return
@@ -164,7 +175,7 @@ class Store:
             await self._engine.dispose()
 
     async def merged(self) -> None:
-        """The partners' views are in: a restored copy is an ordinary database again."""
+        """Whatever could have been signed with the copy is frozen: it is an ordinary database again."""
         async with self.transaction("store.merged") as tx:
             await tx.connection.execute(delete(t.meta).where(t.meta.c.key == "restored"))
         self.restored = False

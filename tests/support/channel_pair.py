@@ -141,6 +141,7 @@ class Pair:
             end.log = [e.OpenAccepted(agreement, PosixMs(0))]
             end.feed(i.OutputSeen(opened(), REGTEST.staged_depth))
             assert isinstance(end.state, s.Normal)
+        pair.settle()  # each says what it holds: nothing
         return pair
 
     def deliver(self, sender: int) -> bool:

@@ -26,8 +26,9 @@ from gateway.cl.net.tcp import TcpTransport
 from gateway.cl.node import chain_rows, wallet
 from gateway.cl.node import codecs as channel_codecs
 from gateway.cl.node.chain_service import ChainService
-from gateway.cl.node.channels import Channels, OpenPolicy
-from gateway.cl.node.peers import Peers
+from gateway.cl.node.channels import Channels
+from gateway.cl.node.open_policy import OpenPolicy
+from gateway.cl.node.peers import Events, Peers
 from gateway.cl.signer.file_signer import FileSigner
 from gateway.cl.signer.guard import FileGuard
 from gateway.cl.signer.keystore import Cost, Keystore
@@ -46,6 +47,7 @@ ADA = 1_000_000
 FAUCET = (400 * ADA, 300 * ADA, 200 * ADA)
 PERIOD = Ms(300_000)
 PATIENCE_S = 20.0
+Line = Callable[[Channels], Events]
 _CHEAP = Cost(4)
 _WORDS = {
     "alice": "abandon " * 23 + "art",
@@ -68,8 +70,11 @@ def secret(n: int) -> Preimage:
 class Side:
     """One node. `kill` ends it as kill -9 would: nothing is drained; `start` goes on from its directory."""
 
-    def __init__(self, name: str, directory: Path, devnet: Devnet, network: MemoryNetwork) -> None:
+    def __init__(
+        self, name: str, directory: Path, devnet: Devnet, network: MemoryNetwork, line: Line
+    ) -> None:
         self.name, self._directory, self._devnet, self._network = name, directory, devnet, network
+        self._line = line
         self._blueprint = load_blueprint()
         directory.mkdir(parents=True)
         self.notices: list[f.Notice] = []
@@ -110,7 +115,7 @@ class Side:
             1, REGTEST.cardano_magic, REGTEST.bitcoin_network, (self._blueprint.hash,), software="gateway"
         )
         transport = cast(TcpTransport, MemoryTransport(self._network, self.node_id))
-        self.peers = Peers(self.node_id, transport, hello, self.channels, self.clock)
+        self.peers = Peers(self.node_id, transport, hello, self._line(self.channels), self.clock)
         self.dispatcher = Dispatcher(self.store, self.channels.deliver, first_pause_s=0.05)
         await self.channels.start(self.peers)
         await self.chain.start()
@@ -209,10 +214,10 @@ class Side:
 
 
 class World:
-    def __init__(self, devnet: Devnet, directory: Path) -> None:
+    def __init__(self, devnet: Devnet, directory: Path, line: Line) -> None:
         self.devnet, self.network = devnet, MemoryNetwork()
-        self.alice = Side("alice", directory / "alice", devnet, self.network)
-        self.bob = Side("bob", directory / "bob", devnet, self.network)
+        self.alice = Side("alice", directory / "alice", devnet, self.network, line)
+        self.bob = Side("bob", directory / "bob", devnet, self.network, line)
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -295,10 +300,11 @@ books = _books
 
 
 @asynccontextmanager
-async def two_sides(directory: Path) -> AsyncIterator[World]:
-    """Both running, funded and connected. The judge's verdict comes at the end."""
+async def two_sides(directory: Path, line: Line = lambda channels: channels) -> AsyncIterator[World]:
+    """Both running, funded and connected; `line` may stand before a side's channels. The judge's verdict comes at
+    the end."""
     async with judged_devnet() as devnet:
-        world = World(devnet, directory)
+        world = World(devnet, directory, line)
         await world.start()
         try:
             yield world

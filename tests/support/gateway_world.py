@@ -60,8 +60,9 @@ class Seat:
         kept = [one for one in self._settings if not one.startswith(f"{name}=")]
         self.configure([*kept, f"{name}={value}"])
 
-    async def open(self) -> None:
-        self.node = GatewayNode(self.directory, load(self.directory, {}), asyncio.Event())
+    async def open(self, *, accept_old_copy: bool = False) -> None:
+        settings = load(self.directory, {})
+        self.node = GatewayNode(self.directory, settings, asyncio.Event(), accept_old_copy=accept_old_copy)
         transport = httpx.ASGITransport(app=create_api(self.node, TOKEN))
         self._http = httpx.AsyncClient(
             transport=transport, base_url="http://127.0.0.1:9912/v1",

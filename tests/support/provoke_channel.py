@@ -31,7 +31,7 @@ from tests.support.channel_pair import (
     preimage,
     sign,
 )
-from tests.support.provoke import provokes
+from tests.support.provoke import provokes, refused
 
 
 def add(n: int, index: int, amount: int = 100, timeout: PosixMs = START + LIFE, key: int = 0) -> i.PeerSaid:
@@ -201,6 +201,18 @@ def a_cheque_of_the_peers_while_the_channel_closes(_: Path) -> Any:
 @provokes("cl.channel.stale")
 def the_peer_knows_more_than_we(_: Path) -> Any:
     return Pair.open().ends[0].feed(i.PeerSaid(m.Reestablish(7, 0, None)))
+
+
+@provokes("cl.channel.unheard")
+async def a_cheque_before_the_peer_has_spoken(_: Path) -> Any:
+    from gateway.cl.node.freshness import Freshness
+    from gateway.outcome import Continue
+
+    end = Pair.open().ends[0]
+    wanted = decide(end.state, i.OfferCheque(b"ref", lock(0), Lovelace(100), START + LIFE), end.context())
+    assert isinstance(wanted, Continue)
+    signer: Any = None  # not asked
+    return refused(lambda: Freshness(signer).judge_offer(CID, end.state, wanted))
 
 
 @provokes("cl.open.mismatch")

@@ -24,7 +24,8 @@ from gateway.app.running import Running
 from gateway.bolt import bech32, bigsize, bolt11, tlv
 from gateway.btc.lnd import Lnd, LndOptions
 from gateway.btc.rpc import LndChannel
-from gateway.cl.node.channels import Channels, OpenPolicy
+from gateway.cl.node.channels import Channels
+from gateway.cl.node.open_policy import OpenPolicy
 from gateway.cl.node.peers import Peers
 from gateway.cl.wire import session
 from gateway.cl.wire import session_messages as m

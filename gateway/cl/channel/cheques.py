@@ -80,7 +80,7 @@ def received(state: Open, cheque: Cheque, signature: Signature, context: i.Conte
         )
     if cheque.amount < Lovelace(1):  # the chain pays no such cheque
         return fail(state, errors.CHEQUE_NOTHING(field="amount_lovelace", got=cheque.amount.value))
-    if isinstance(state, s.Normal) and state.frozen.startswith(errors.CHANNEL_STALE.code):  # P4: sign nothing
+    if isinstance(state, s.Normal) and is_stale(state):
         return Reject(errors.CHANNEL_FROZEN(detail=state.frozen))
     if len(books.held) >= MOST_HELD:
         return fail(state, errors.CHEQUE_SLOTS(field="held", got=len(books.held), allowed=f"< {MOST_HELD}"))
@@ -247,6 +247,11 @@ def expired(books: s.Books, context: i.Context) -> tuple[tuple[e.Event, ...], tu
             events.append(e.HeldCancelled(two.cheque.index, "cl.cheque.expired"))
             effects.append(f.NoticeReleased(two.cheque.index, two.cheque.lock, proof))
     return tuple(events), tuple(effects)
+
+
+def is_stale(state: s.State | None) -> bool:
+    """Signatures of ours exist that we do not know: we sign nothing any more (P4)."""
+    return isinstance(state, s.Normal) and state.frozen.startswith(errors.CHANNEL_STALE.code)
 
 
 def is_busy(books: s.Books) -> bool:

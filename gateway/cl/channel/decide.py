@@ -100,6 +100,8 @@ def _open(state: s.Normal | s.Draining, given: i.Input, context: i.Context) -> R
             return on_chain.opening_taken_back(state)
         case i.TokenBurnt() | i.SecretsSeen():
             return on_chain.chain_news(state, given, context)
+        case i.OldCopy(why):
+            return snapshots.old_copy(state, errors.CHANNEL_STALE(field="database", detail=why))
         case i.Tick():
             return _tick(state, context)
         case i.PeerSaid(message):
@@ -110,6 +112,8 @@ def _open(state: s.Normal | s.Draining, given: i.Input, context: i.Context) -> R
 
 
 def _close_asked(state: s.Normal | s.Draining, now: bool, reason: str) -> Result:
+    if isinstance(state, s.Normal) and cheques.is_stale(state):  # at once: draining signs
+        return Continue((e.CloseDecided(state.frozen),), (f.Send(m.Closing(True, reason)),))
     if now:
         return Continue((e.CloseDecided(reason),), (f.Send(m.Closing(True, reason)),))
     if isinstance(state, s.Draining):
@@ -123,6 +127,8 @@ def _tick(state: s.Normal | s.Draining, context: i.Context) -> Result:
     if risky:
         reason = f"cheque {risky[0]} was fulfilled and not squashed in time"
         return Continue((e.CloseDecided(reason),), (f.Alarm("cl.channel.close_by", reason),))
+    if cheques.is_stale(state):  # what was opened or squashed since is not in our books
+        return Wait("an old copy proves no cheque dead")
     events, effects = cheques.expired(state.books, context)
     if isinstance(state, s.Draining) and not cheques.is_busy(state.books) and not events:
         return Continue((e.CloseDecided(state.reason),))
@@ -156,6 +162,8 @@ def _peer(state: s.Normal | s.Draining, message: m.ChannelMessage, context: i.Co
                 reason = f"the peer closes: {code}"
                 fresh = isinstance(state, s.Normal) and not state.frozen  # the first reason stays (P4)
                 return Continue((e.ChannelFrozen(reason),)) if fresh else Wait(reason)
+            if cheques.is_stale(state):
+                return Wait("an old copy does not drain: that would sign")
             return Continue((e.DrainStarted(f"the peer asked: {code}"),))
         case m.ChannelFailed(code, detail):
             return Continue((e.CloseDecided(f"the peer says that we broke a rule: {code}: {detail}"),))
@@ -184,7 +192,7 @@ def _signed(state: s.Normal | s.Draining, result: Result, context: i.Context) ->
         after = evolve(after, event)
         assert isinstance(after, (s.Normal, s.Draining))
     due = snapshot_due(after.agreement, after.books)
-    if snapshots.is_stale(after):
+    if cheques.is_stale(after):
         effects = [effect for effect in effects if not isinstance(effect, f.SendCancel)]
     elif due != after.books.ours:
         events.append(e.SnapshotSigned(due))

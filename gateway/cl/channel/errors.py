@@ -146,8 +146,17 @@ CHANNEL_STALE = define(
     "cl.channel.stale",
     Fault.LOCAL,
     Action.STOP,
-    "the peer holds signatures of ours that this database does not know",
-    "This database is an old copy: never sign with it; restore the newest, or close the channel.",
+    "this database does not know all that was signed with it: it is an old copy",
+    "The channel is frozen and signs nothing. Put the newest database back; if it is lost, gateway channel "
+    "force-close settles the channel with what this copy holds.",
+    409,
+)
+CHANNEL_UNHEARD = define(
+    "cl.channel.unheard",
+    Fault.ENVIRONMENT,
+    Action.RETRY,
+    "since this node's start the peer has not said what it holds, so nothing new is signed",
+    "Wait until the peer is connected; it is tried again by itself.",
     409,
 )
 OPEN_MISMATCH = define(

@@ -133,6 +133,13 @@ class SecretsSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class OldCopy:
+    """The database is older than what was signed by it: `why` says what shows that (P4)."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed."""
 
@@ -153,5 +160,6 @@ Input = (
     | OutputGone
     | TokenBurnt
     | SecretsSeen
+    | OldCopy
     | Tick
 )

@@ -36,7 +36,8 @@ def funding(state: s.Funding, given: i.Input, context: i.Context) -> Result:
                 return Reject(refusal)
             if depth < context.profile.staged_depth:
                 return Wait(f"depth {depth} of {context.profile.staged_depth}")
-            return Continue((e.ChannelOpened(output),))
+            # said here as well as on each connection: before the partner has said it, nothing is signed (P4)
+            return Continue((e.ChannelOpened(output),), (f.Send(m.Reestablish(0, 0, None)),))
         case i.PeerBack() | i.Tick() if agreement.local_is_opener:
             return Continue((), (f.PublishOpening(),))
         case i.PeerBack() | i.PeerSaid(m.OpenChannel()):
@@ -340,13 +341,15 @@ def repeats(state: s.Normal | s.Draining) -> tuple[f.Effect, ...]:
     """Everything that the partner may have missed; each message is idempotent."""
     books = state.books
     effects: list[f.Effect] = [f.Send(cheques.reestablish_of(state))]
-    effects += [f.SendCheque(one.cheque) for one in books.issued if isinstance(one.status, s.Live)]
+    stale = cheques.is_stale(state)
+    if not stale:
+        effects += [f.SendCheque(one.cheque) for one in books.issued if isinstance(one.status, s.Live)]
     effects += [
         f.Send(m.Fulfil(two.cheque.index, two.status.preimage))
         for two in books.held
         if isinstance(two.status, s.Fulfilled)
     ]
-    if books.ours != Snapshot():
+    if books.ours != Snapshot() and not stale:
         effects.append(f.SendSnapshot(books.ours))
     if isinstance(state, s.Draining):
         effects.append(f.Send(m.Closing(False, state.reason)))

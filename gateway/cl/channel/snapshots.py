@@ -10,7 +10,7 @@ from gateway.cl.channel import events as e
 from gateway.cl.channel import inputs as i
 from gateway.cl.channel import messages as m
 from gateway.cl.channel import state as s
-from gateway.cl.channel.cheques import Open, fail
+from gateway.cl.channel.cheques import Open, fail, is_stale
 from gateway.cl.channel.ledger import Sides, held_credit, issued_credit, squash_over
 from gateway.cl.data.codec import snapshot_message
 from gateway.cl.data.types import SignedSnapshot, Snapshot, Squash
@@ -161,11 +161,9 @@ def reestablish(state: Open, said: m.Reestablish, context: i.Context) -> Result:
         stale = stale or (ours and not known)
     if stale:
         why = errors.CHANNEL_STALE(field="last_received", got=said.last_received, allowed=books.last_issued)
-        if isinstance(state, s.Draining):
-            return Continue((e.CloseDecided(str(why)),), (f.Alarm(why.code, str(why)),))
-        if is_stale(state):
-            return Wait("known")
-        return Continue((e.ChannelFrozen(str(why)),), (f.Alarm(why.code, str(why)),))
+        return old_copy(state, why)
+    if is_stale(state):  # the partner need not hold all that we signed, and need not say so
+        return Wait("an old copy signs nothing")
     effects: list[f.Effect] = [
         f.SendCheque(one.cheque)
         for one in books.issued
@@ -176,9 +174,13 @@ def reestablish(state: Open, said: m.Reestablish, context: i.Context) -> Result:
     return Continue((), tuple(effects)) if effects else Wait("both hold the same")
 
 
-def is_stale(state: Open) -> bool:
-    """The partner holds signatures of ours that we do not know: we sign nothing any more (P4)."""
-    return isinstance(state, s.Normal) and state.frozen.startswith(errors.CHANNEL_STALE.code)
+def old_copy(state: Open, why: Rejection) -> Result:
+    """We have signed more than we know: nothing is signed any more, and the owner decides when to close."""
+    if isinstance(state, s.Draining):
+        return Continue((e.CloseDecided(str(why)),), (f.Alarm(why.code, str(why)),))
+    if is_stale(state):
+        return Wait("known")
+    return Continue((e.ChannelFrozen(str(why)),), (f.Alarm(why.code, str(why)),))
 
 
 def foldable(agreement: s.Agreement, books: s.Books, context: i.Context) -> e.HistoryFolded | None:

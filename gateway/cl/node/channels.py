@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -26,6 +25,8 @@ from gateway.cl.channel.evolve import evolve
 from gateway.cl.channel.ledger import Balance, balance
 from gateway.cl.data.codec import channel_id
 from gateway.cl.data.types import ChannelId, OutputRef, SignedSnapshot, VerificationKey
+from gateway.cl.node.freshness import Freshness
+from gateway.cl.node.open_policy import OpenPolicy
 from gateway.cl.node.peers import Peers
 from gateway.cl.ports import Clock, Signer
 from gateway.cl.wire import session_messages
@@ -51,50 +52,6 @@ class Chain(Protocol):
     async def perform(self, intent: settle.Intent) -> bytes | None: ...
     async def watch(self, channel: ChannelId, our_key: VerificationKey) -> None: ...
     def settled_time(self) -> PosixMs: ...
-
-
-@dataclass(frozen=True, slots=True)
-class OpenPolicy:
-    """What this node takes of a channel that somebody opens to it, and proposes itself."""
-
-    least_funding: Lovelace
-    respond_period: Ms
-    most_respond_period: Ms
-    min_ada: Lovelace  # for the worst case of every stage (decision 7, V11)
-    least_cheque: Lovelace = Lovelace(1)
-
-    def terms(self, profile: NetworkProfile) -> m.Terms:
-        return m.Terms(
-            self.least_funding,
-            self.respond_period,
-            20,
-            self.least_cheque,
-            profile.min_cheque_life,
-            profile.max_cheque_life,
-        )
-
-    def refusal(self, proposal: m.OpenChannel) -> Rejection | None:
-        """V12: one check a field."""
-        rows: tuple[tuple[str, bool, object, object], ...] = (
-            ("amount_lovelace", proposal.amount >= self.least_funding, proposal.amount, self.least_funding),
-            (
-                "gift_lovelace",
-                Lovelace(0) <= proposal.gift <= proposal.amount,
-                proposal.gift,
-                proposal.amount,
-            ),
-            (
-                "respond_period_ms",
-                self.respond_period <= proposal.respond_period <= self.most_respond_period,
-                proposal.respond_period,
-                f"{self.respond_period.value}..{self.most_respond_period.value}",
-            ),
-            ("min_ada_lovelace", proposal.min_ada >= self.min_ada, proposal.min_ada, self.min_ada),
-        )
-        for field, fine, got, allowed in rows:
-            if not fine:
-                return errors.OPEN_TERMS(field=field, got=got, allowed=allowed)
-        return None
 
 
 Notify = Callable[[s.State, f.Notice], Awaitable[None]]
@@ -126,9 +83,11 @@ class Channels:
         self._locks: defaultdict[ChannelId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._states: dict[ChannelId, tuple[s.State, int]] = {}
         self._peers: Peers | None = None
+        self._fresh = Freshness(signer)
 
-    async def start(self, peers: Peers) -> None:
-        """Loads every channel and tells the chain which to watch."""
+    async def start(self, peers: Peers, *, old_copy: str = "") -> None:
+        """Loads every channel and tells the chain which to watch. A channel of which the signer remembers more than
+        the books say is frozen; with `old_copy` (why the database is known to be old) each one is."""
         self._peers = peers
         async with self._store.read() as tx:
             for row in await tx.list(KIND, live_only=False):
@@ -137,6 +96,10 @@ class Channels:
             key = _local_key(state)
             if key is not None:
                 await self._chain.watch(channel, key)
+        for channel, state in self.states().items():
+            why = old_copy or await self._fresh.behind(channel, state)
+            if why and isinstance(state, (s.Normal, s.Draining)):
+                await self.feed(channel, i.OldCopy(why))
 
     # -- views ----------------------------------------------------------------------------------
 
@@ -190,7 +153,9 @@ class Channels:
     async def offer(
         self, channel: ChannelId, reference: bytes, lock: Hashlock, amount: Lovelace, timeout: PosixMs
     ) -> int | Rejection:
-        """The index of the one cheque for `reference`, or why none was signed."""
+        """The index of the one cheque for `reference`, or why none was signed and none will be. Raises Refused
+        (cl.channel.unheard, .stale) where that is not known: try again."""
+        await self._fresh.listen(channel, lambda: self._is_here(channel))
         outcome = await self.feed(channel, i.OfferCheque(reference, lock, amount, timeout))
         if isinstance(outcome, Reject):
             return outcome.rejection
@@ -226,9 +191,18 @@ class Channels:
 
     async def feed(self, channel: ChannelId, given: i.Input) -> Any:
         """Decides on the newest state; stores events with their effects; performs the rest at once."""
+        outcome = await self._feed(channel, given)
+        if (early := self._fresh.early(channel, self.state(channel))) is not None:
+            await self._feed(channel, early)
+        return outcome
+
+    async def _feed(self, channel: ChannelId, given: i.Input) -> Any:
         async with self._locks[channel]:
             state, version = self._states.get(channel, (None, 0))
             outcome = decide(state, given, self.context())
+            if isinstance(given, i.OfferCheque):
+                self._fresh.judge_offer(channel, state, outcome)
+            self._fresh.note(channel, state, given)
             if isinstance(outcome, Continue) and outcome.events:
                 for event in outcome.events:
                     state = evolve(state, event)
@@ -271,13 +245,15 @@ class Channels:
         match effect:
             case f.Send(message):
                 await self._send(channel, lambda _: _ready(message))
-            case f.SendCheque(cheque):
+            case f.SendCheque(cheque) if self._may_sign(channel):
                 await self._send(
                     channel,
                     lambda key: self._signed(
                         self._signer.sign_cheque(key, channel, cheque), lambda sig: m.AddCheque(cheque, sig)
                     ),
                 )
+            case f.SendCheque():
+                log.info("channel.unsigned", channel=channel.hex(), index=effect.cheque.index)
             case f.SendSnapshot():
                 await self._send_snapshot(channel, m.Squashed)
             case f.SendCancel(index, code):
@@ -299,7 +275,7 @@ class Channels:
     ) -> None:
         """Always the newest: a redelivered effect must not sign below what was signed since (decision 5)."""
         state = self.state(channel)
-        if not isinstance(state, s.WithBooks):
+        if not isinstance(state, s.WithBooks) or not self._may_sign(channel):
             return
         newest = state.books.ours
         await self._send(
@@ -309,6 +285,14 @@ class Channels:
                 lambda sig: wrap(SignedSnapshot(newest, sig)),
             ),
         )
+
+    def _may_sign(self, channel: ChannelId) -> bool:
+        return self._fresh.may_sign(channel, self.state(channel))
+
+    def _is_here(self, channel: ChannelId) -> bool:
+        state = self.state(channel)
+        peer = None if state is None else _peer(state)
+        return peer is not None and self._peers is not None and self._peers.is_connected(peer)
 
     @staticmethod
     async def _signed(signing: Awaitable[Any], wrap: Callable[[Any], m.ChannelMessage]) -> m.ChannelMessage:
@@ -320,12 +304,11 @@ class Channels:
         """A peer that is away hears it on its return. A signer that refuses raises: the effect stays."""
         state = self.state(channel)
         key = None if state is None else _local_key(state)
-        peer = None if state is None else _peer(state)
-        if key is None or peer is None or self._peers is None or not self._peers.is_connected(peer):
+        if state is None or key is None or self._peers is None or not self._is_here(channel):
             return
         message = await make(key)
         try:
-            await self._peers.send(peer, Envelope(message, channel))
+            await self._peers.send(_peer(state), Envelope(message, channel))
         except Refused as refused:
             log.info("channel.unsent", channel=channel.hex(), code=refused.rejection.code)
 

@@ -65,6 +65,9 @@ class FileSigner:
         self._guard.snapshot(key, channel, snapshot)
         return Signature(signing.sign(message).signature)
 
+    async def signed(self, key: VerificationKey, channel: ChannelId) -> tuple[int, Snapshot]:
+        return self._guard.signed(key, channel)
+
     async def sign_transaction(self, keys: Sequence[VerificationKey], tx_cbor: bytes) -> bytes:
         """The body's bytes stay as they are. Raises `Refused` (cl.signer.not_our_channel, .unknown_key)."""
         parts = read_parts(tx_cbor)

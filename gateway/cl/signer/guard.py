@@ -27,6 +27,7 @@ class SignGuard(Protocol):
     def snapshot(self, key: VerificationKey, cid: ChannelId, snapshot: Snapshot) -> None: ...
     def bind(self, key: VerificationKey, cid: ChannelId) -> None: ...
     def channels_of(self, key: VerificationKey) -> frozenset[ChannelId]: ...
+    def signed(self, key: VerificationKey, cid: ChannelId) -> tuple[int, Snapshot]: ...
 
 
 Place = tuple[bytes, bytes]  # key, channel
@@ -114,6 +115,13 @@ class MemoryGuard:
 
     def channels_of(self, key: VerificationKey) -> frozenset[ChannelId]:
         return frozenset(ChannelId(c) for c in self._state.bound.get(key.raw, ()))
+
+    def signed(self, key: VerificationKey, cid: ChannelId) -> tuple[int, Snapshot]:
+        """The highest index of a cheque (0: none) and the newest snapshot."""
+        place = (key.raw, cid.raw)
+        return max(self._state.cheques.get(place, ()), default=0), self._state.snapshots.get(
+            place, Snapshot()
+        )
 
     def _keep(self, row: list[Any]) -> None:
         self._state.apply(row)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from gateway.app.backup import back_up
 from gateway.errors import Refused
 from gateway.store.store import Store
 from tests.support.counter import codecs, current, fold, raise_by
@@ -101,6 +102,26 @@ async def test_an_older_copy_is_refused_until_merged(tmp_path: Path) -> None:
     await store.close()
     store = await open_at(path)
     assert not store.restored
+    await store.close()
+
+
+@pytest.mark.threat("P4")
+async def test_a_backup_that_is_started_somewhere_else_says_what_it_is(tmp_path: Path) -> None:
+    """No mark lies beside it there; partners may hold newer books all the same."""
+    store = await open_at(tmp_path / "a.db")
+    await raise_by(store, "a", 1)
+    copied = back_up(tmp_path, tmp_path / "a.db") / "gateway.db"
+    await raise_by(store, "a", 1)  # a backup is taken while the node runs
+    await store.close()
+    elsewhere = tmp_path / "elsewhere" / "a.db"
+    elsewhere.parent.mkdir()
+    shutil.copy(copied, elsewhere)
+    for _ in range(2):
+        assert await refusal(open_at(elsewhere)) == "store.stale_copy"
+    store = await open_at(elsewhere, accept_restored=True)
+    await store.close()
+    store = await open_at(elsewhere)
+    assert store.restored  # until every channel of it is frozen
     await store.close()
 
 
