@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable
+from functools import partial
 
 import structlog
 
@@ -11,6 +13,7 @@ from gateway.bolt import crypto
 from gateway.cl.data.types import ChannelId
 from gateway.cl.node.peers import Peers
 from gateway.cl.ports import Signer
+from gateway.cl.wire import session_messages
 from gateway.cl.wire import swap_messages as w
 from gateway.cl.wire.codec import Envelope
 from gateway.errors import Refused, Rejection
@@ -25,7 +28,7 @@ from gateway.units import Lovelace
 
 log = structlog.get_logger("gateway.peer_swaps")
 ASK_AGAIN_WITHIN_MS = 20_000  # less than the client's own patience
-MOST_AT_ONCE = 64  # questions of all peers together; more wait in their connection
+MOST_AT_ONCE, MOST_OF_A_PEER = 64, 16  # questions under way: of all peers together, and of one
 
 _PHASES: dict[type, w.SwapPhase] = {
     s.Quoted: w.SwapPhase.QUOTED,
@@ -52,6 +55,7 @@ class PeerSwaps:
         self.engine: SwapEngine | None = None
         self.client: SwapClient | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: Counter[bytes] = Counter()
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def stop(self) -> None:
@@ -76,19 +80,30 @@ class PeerSwaps:
     # -- hearing --------------------------------------------------------------------------------
 
     async def received(self, peer: bytes, envelope: Envelope) -> None:
-        """Answers in a task of its own: a slow LND must not hold the peer's channel messages back."""
-        await self._room.acquire()
+        """Answers in a task of its own: a slow LND must not hold the peer's channel messages back, nor may a peer
+        that asks without end."""
+        if self._asked[peer] >= MOST_OF_A_PEER:
+            busy = errors.ASKED_TOO_MUCH(
+                field="questions", got=f"{self._asked[peer]} under way", allowed=MOST_OF_A_PEER
+            )
+            log.warning("peer_swap.dropped", peer=peer.hex(), code=busy.code)
+            await self._reply(peer, envelope, session_messages.Warning(busy.code, str(busy)))
+            return
+        self._asked[peer] += 1
         task = asyncio.create_task(self._handle(peer, envelope))
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(partial(self._done, peer))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, peer: bytes, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._room.release()
+        self._asked[peer] -= 1
+        if not self._asked[peer]:
+            del self._asked[peer]
 
     async def _handle(self, peer: bytes, envelope: Envelope) -> None:
         try:
-            await self._message(peer, envelope)
+            async with self._room:
+                await self._message(peer, envelope)
         except Refused as refused:
             log.warning("peer_swap.refused", peer=peer.hex(), code=refused.rejection.code)
 

@@ -162,6 +162,14 @@ NO_GATEWAY = define(
     "Ask the gateway; from here gateway pay --most bounds what a payment may cost in all.",
     409,
 )
+ASKED_TOO_MUCH = define(
+    "swap.asked_too_much",
+    Fault.REMOTE,
+    Action.RETRY,
+    "the peer has more questions under way than this node answers at once",
+    "Wait for the answers, then ask again.",
+    429,
+)
 SWAP_UNKNOWN = define(
     "swap.unknown", Fault.REMOTE, _R, "no swap has this id", "List swaps with gateway swap list.", 404
 )

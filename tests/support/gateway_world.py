@@ -174,6 +174,12 @@ class GatewayWorld:
         found: dict[str, Any] = await until("the payment to end", over)
         return found
 
+    async def still_pays(self) -> None:
+        await until("the peers to be connected", self.connected)
+        paid = await self.pay()
+        assert paid["status"] == "paid", paid
+        assert paid["lovelace"] > 0
+
     async def stop(self) -> None:
         if self._pulse is not None:
             self._pulse.cancel()

@@ -270,13 +270,30 @@ async def _meanwhile(swap: Swap, meanwhile: Meanwhile) -> None:
 Row = tuple[Point, Meanwhile, Ending]
 
 
-def plan(settled: list[Point], failed: list[Point], whole: bool) -> list[Row]:
-    """Each point with one outcome of the other leg, in turn; `whole`: with every one."""
+# of the gateway's writes: from here on the other leg can end while the node is down; before, it cannot be there
+LIVE_FROM: dict[Direction, str] = {
+    "cl_to_btc": "before_effect:swap.effect.PayInvoice",
+    "btc_to_cl": "before_commit:channel.OfferCheque",
+}
+EACH: list[tuple[Meanwhile, Ending]] = [
+    ("settled", "settled"), ("failed", "failed"), ("open", "settled"), ("open", "failed"),
+]  # fmt: skip
+Cover = Literal["whole", "product", "sample"]
+
+
+def plan(direction: Direction, settled: list[Point], failed: list[Point], cover: Cover) -> list[Row]:
+    """Which outcomes of the other leg each point is tried with. `product`: every one that it can have by then.
+    `sample`: one, in turn. `whole`: every one, also where it can only be open, and open with both endings."""
     found: list[Row] = []
+    live = False
     for number, point in enumerate(p for p in settled if not p.acted):
-        rows: list[tuple[Meanwhile, Ending]]
-        rows = [("settled", "settled"), ("failed", "failed"), ("open", "settled"), ("open", "failed")]
-        found += [(point, *row) for row in (rows if whole else [rows[number % 4]])]
+        live = live or point.at == LIVE_FROM[direction]
+        rows = EACH
+        if cover == "sample":
+            rows = [EACH[number % 4]]
+        elif cover == "product":
+            rows = [*(EACH[:2] if live else []), EACH[2 + number % 2]]
+        found += [(point, *row) for row in rows]
     found += [(point, "settled", "settled") for point in settled if point.acted]
     return found + [(point, "failed", "failed") for point in failed if point.acted]
 
@@ -296,7 +313,9 @@ async def run(
     killer = Killer(world, direction, victim, record)
     paths = {e: points(await dry_run(world, direction, e, killer.trapped), stages) for e in ENDINGS}
     whole = os.environ.get("GATEWAY_KILLS") == "all"
-    rows = plan(paths["settled"], paths["failed"], whole)
+    every_write = victim == "gateway" and every == 1 and "before_commit" in stages
+    cover: Cover = "whole" if whole else "product" if every_write else "sample"
+    rows = plan(direction, paths["settled"], paths["failed"], cover)
     record.writes = len({(str(point), ending if point.acted else "") for point, _, ending in rows})
     for point, meanwhile, ending in rows if whole else rows[::every]:
         await killer.once(point, meanwhile, ending)

@@ -123,6 +123,11 @@ proved_by(_WIRE + "test_named_breaches", "cl.wire.out_of_range", "cl.wire.too_lo
 proved_by(_WIRE + "test_truncation_at_every_byte", "cl.wire.truncated", "cl.wire.unknown_type")
 proved_by(_WIRE + "test_scope_is_held", "cl.wire.unexpected_field")
 
+proved_by(
+    "tests/unit/cl_node/test_swap_questions.py::test_a_peer_that_asks_without_end_is_told_so_and_others_are_answered",
+    "swap.asked_too_much",
+)
+
 _DAMAGE = "tests/unit/store/test_store_sqlite_damage.py::"
 proved_by(_DAMAGE + "test_a_url_that_cannot_be_used", "store.bad_url")
 proved_by(_DAMAGE + "test_a_writer_from_outside_is_waited_for_and_then_named", "store.busy")

@@ -363,7 +363,10 @@ class Channels:
                 answer = m.ChannelFailed(unknown.code, str(unknown))
             await self._reply(node_id, Envelope(answer, channel))
             return
-        await self.feed(channel, i.PeerSaid(message))
+        outcome = await self.feed(channel, i.PeerSaid(message))
+        if isinstance(outcome, Reject) and outcome.rejection.spec.fault is Fault.REMOTE:
+            told = session_messages.Warning(outcome.rejection.code, str(outcome.rejection))
+            await self._reply(node_id, Envelope(told, channel))
 
     async def _opened_by_peer(self, node_id: bytes, channel: ChannelId, proposal: m.OpenChannel) -> None:
         refusal = self.policy.refusal(proposal)

@@ -6,59 +6,21 @@ One pair of nodes for all of it: whatever a case breaks, the payment after it mu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from gateway.app.node import GatewayNode
 from gateway.bolt import crypto
-from gateway.cl.channel import messages as m
-from gateway.cl.data import types as t
-from gateway.cl.net.tcp import TcpTransport
-from gateway.cl.wire import codec, session_messages
-from gateway.cl.wire.codec import Envelope
 from gateway.config import load
 from gateway.errors import Refused
-from gateway.hashlock import Hashlock, Preimage
-from gateway.units import Lovelace, Ms, Msat, PosixMs
+from gateway.hashlock import Hashlock
+from gateway.units import Msat, PosixMs
 from tests.support.bolt11_drafts import made, simple_draft
-from tests.support.gateway_world import PASSWORD, GatewayWorld, gateway_world, until
+from tests.support.gateway_world import PASSWORD, GatewayWorld, until
 
 pytestmark = [pytest.mark.devnet, pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayWorld]:
-    async with gateway_world(tmp_path_factory.mktemp("bad-input")) as world:
-        yield world
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def world(shared: GatewayWorld) -> AsyncIterator[GatewayWorld]:
-    """Nothing lost: both ends of the channel and alice hold afterwards what they held before."""
-    before = await shared.money()
-    yield shared
-    await until("the peers to be connected", shared.connected)
-
-    async def same() -> bool:
-        return await shared.money() == before
-
-    await until(f"the balances to be {before}", same)
-    for seat in (shared.user, shared.gateway):
-        assert (await seat.get("/status"))["state"] == "running"
-        assert (await seat.get(f"/channels/{shared.channel}"))["state"] == "opened"
-
-
-async def still_pays(world: GatewayWorld) -> None:
-    """And pays back, so that the balances are as they were."""
-    await until("the peers to be connected", world.connected)
-    paid = await world.pay()
-    assert paid["status"] == "paid", paid
-    world_before = paid["lovelace"]
-    assert world_before > 0
 
 
 def invoice(world: GatewayWorld, **changes: Any) -> str:
@@ -269,124 +231,9 @@ async def test_a_wrong_password(world: GatewayWorld) -> None:
     await world.gateway.open()
 
 
-# -- messages -----------------------------------------------------------------------------------------
-
-
-async def stranger(world: GatewayWorld) -> Any:
-    """A connection to the gateway with a key of its own, and the gateway's init."""
-    secret = b"\x07" * 32
-
-    async def ecdh(point: bytes) -> bytes:
-        shared = crypto.ecdh(secret, point)
-        assert shared is not None
-        return shared
-
-    transport = TcpTransport(crypto.public_key(secret), ecdh)
-    line = await transport.connect(world.gateway.running.node_id, "127.0.0.1", world.gateway.port)
-    return transport, line, await line.receive()
-
-
-def warned(raw: bytes) -> str:
-    told = codec.decode(raw)
-    assert isinstance(told, Envelope), told
-    assert isinstance(told.message, (session_messages.Warning, session_messages.Error)), told
-    return told.message.code
-
-
-async def heard(line: Any) -> str:
-    """The code in the next warning or error; pings and the like pass by."""
-    while True:
-        told = codec.decode(await asyncio.wait_for(line.receive(), 10))
-        assert isinstance(told, Envelope)
-        if isinstance(told.message, (session_messages.Warning, session_messages.Error)):
-            return told.message.code
-
-
-MESSAGES = [
-    ("truncated", "cl.wire."),
-    ("unknown", "cl.wire.unknown_type"),
-    ("garbage", "cl.wire."),
-    ("repeated init", "cl.session.init_repeated"),
-    ("cheque for no channel", "cl.channel.message"),
-]
-
-
-@pytest.mark.parametrize(("name", "code"), MESSAGES)
-async def test_a_bad_message_is_named_and_harms_nobody_else(
-    world: GatewayWorld, name: str, code: str
-) -> None:
-    transport, line, init = await stranger(world)
-    channel = t.ChannelId(bytes.fromhex(world.channel))
-    cheque = t.Cheque(1, PosixMs(10**13), Hashlock(b"\x01" * 32), Lovelace(5))
-    good = codec.encode(Envelope(m.AddCheque(cheque, t.Signature(b"\x01" * 64)), channel))
-    raws = {
-        "truncated": good[:-7],
-        "unknown": b"\xfa\x7f\x02\x08\x01",
-        "garbage": b"\xff" * 300,
-        "repeated init": init,
-        "cheque for no channel": good,
-    }
-    try:
-        await line.send(init)
-        await line.send(raws[name])
-        assert (await heard(line)).startswith(code)
-    finally:
-        await line.close()
-        await transport.close()
-
-
-async def test_a_frame_that_is_too_long_never_leaves(world: GatewayWorld) -> None:
-    transport, line, init = await stranger(world)
-    try:
-        await line.send(init)
-        with pytest.raises(Refused) as caught:
-            await line.send(b"\x00" * 65_536)
-        assert caught.value.rejection.code in ("cl.net.too_long", "bolt8.frame.too_long")
-    finally:
-        await line.close()
-        await transport.close()
-
-
-@pytest.mark.parametrize("name", ["index", "timeout", "preimage", "repeated"])
-async def test_a_bad_cheque_on_the_open_channel(world: GatewayWorld, name: str) -> None:
-    """Of the partner's own making, with its true key: only what may be forgiven, so the channel stays open."""
-    user, channel = world.user.running, t.ChannelId(bytes.fromhex(world.channel))
-    state: Any = user.channels.state(channel)
-    key, last = state.agreement.local_key, state.books.last_issued
-    soon = user.clock.now() + Ms(1_000)
-    far = user.clock.now() + Ms(3_600_000)
-    index = last + 5 if name == "index" else last + 1
-    if name in ("index", "preimage"):
-        message: Any = m.Fulfil(10**6, Preimage(b"\x01" * 32))
-        if name == "index":
-            cheque = t.Cheque(index, far, Hashlock(b"\x09" * 32), Lovelace(2_000_000))
-            message = m.AddCheque(cheque, await user.signer.sign_cheque(key, channel, cheque))
-        await user.peers.send(world.gateway.running.node_id, Envelope(message, channel))
-        return
-    # through the user's own books, so that both sides count alike
-    timeout = soon if name == "timeout" else far
-    lock = Hashlock((index * 7 + len(name)).to_bytes(32, "big"))
-    offered = await user.channels.offer(channel, lock.raw, lock, Lovelace(2_000_000), timeout)
-    if name == "timeout":
-        assert getattr(offered, "code", "") == "cl.cheque.timeout_too_soon"
-        return
-    state = user.channels.state(channel)
-    issued = state.books.issued[-1].cheque
-    again = m.AddCheque(issued, await user.signer.sign_cheque(key, channel, issued))
-    for _ in range(3):
-        await user.peers.send(world.gateway.running.node_id, Envelope(again, channel))
-
-    async def given_back() -> bool:
-        """The gateway has no quote for it: it returns the cheque at once."""
-        now: Any = user.channels.state(channel)
-        return type(now.books.issued[-1].status).__name__ == "Dead"
-
-    await until("the cheque to come back", given_back)
-
-
 async def test_after_all_of_it_value_still_crosses(shared: GatewayWorld) -> None:
     before = await shared.money()
-    await still_pays(shared)
+    await shared.still_pays()
     after = await shared.money()
     assert after[-1] == before[-1] + 2_000_000
     assert before[0] - after[0] == after[1] - before[1] > 0
