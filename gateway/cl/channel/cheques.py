@@ -229,6 +229,16 @@ def overdue(state: Open, context: i.Context) -> tuple[int, ...]:
     )
 
 
+def timed_out(events: tuple[e.Event, ...], books: s.Books) -> tuple[f.Effect, ...]:
+    """Tells the receiver which of our cheques expired, before the snapshot that covers them at null (decision 6)."""
+    dead = {event.index for event in events if isinstance(event, e.ChequeDied)}
+    return tuple(
+        f.Send(m.TimedOut(one.cheque.index, one.cheque.timeout))
+        for one in books.issued
+        if one.cheque.index in dead
+    )
+
+
 def expired(books: s.Books, context: i.Context) -> tuple[tuple[e.Event, ...], tuple[f.Effect, ...]]:
     """Decision 6: what is past its latest timeout at safe depth and was not opened is dead, on both sides."""
     events: list[e.Event] = []

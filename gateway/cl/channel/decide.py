@@ -130,6 +130,7 @@ def _tick(state: s.Normal | s.Draining, context: i.Context) -> Result:
     if cheques.is_stale(state):  # what was opened or squashed since is not in our books
         return Wait("an old copy proves no cheque dead")
     events, effects = cheques.expired(state.books, context)
+    effects = (*cheques.timed_out(events, state.books), *effects)
     if isinstance(state, s.Draining) and not cheques.is_busy(state.books) and not events:
         return Continue((e.CloseDecided(state.reason),))
     if isinstance(state, s.Normal) and state.frozen == s.TAKEN_BACK and state.agreement.local_is_opener:

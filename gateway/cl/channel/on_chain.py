@@ -42,6 +42,8 @@ def funding(state: s.Funding, given: i.Input, context: i.Context) -> Result:
             return Continue((), (f.PublishOpening(),))
         case i.PeerBack() | i.PeerSaid(m.OpenChannel()):
             return Continue((), (f.Send(m.AcceptChannel(agreement.local_key)),))
+        case i.PeerSaid(m.Staged(ref)):
+            return Wait(f"the opener says that {ref} is on its way; only our chain opens the channel")
         case i.PeerSaid(m.Reestablish()):
             return Wait("the channel's output is not deep enough")
         case i.CloseAsked(reason=reason) if not agreement.local_is_opener:

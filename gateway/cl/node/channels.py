@@ -26,7 +26,7 @@ from gateway.cl.channel.ledger import Balance, balance
 from gateway.cl.data.codec import channel_id
 from gateway.cl.data.types import ChannelId, OutputRef, SignedSnapshot, VerificationKey
 from gateway.cl.node.freshness import Freshness
-from gateway.cl.node.open_policy import OpenPolicy
+from gateway.cl.node.open_policy import OpenPolicy, PeerTerms, outside
 from gateway.cl.node.peers import Peers
 from gateway.cl.ports import Clock, Signer
 from gateway.cl.wire import session_messages
@@ -83,7 +83,7 @@ class Channels:
         self._locks: defaultdict[ChannelId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._states: dict[ChannelId, tuple[s.State, int]] = {}
         self._peers: Peers | None = None
-        self._fresh = Freshness(signer)
+        self._fresh, self._terms = Freshness(signer), PeerTerms()
 
     async def start(self, peers: Peers, *, old_copy: str = "") -> None:
         """Loads every channel and tells the chain which to watch. A channel of which the signer remembers more than
@@ -142,6 +142,11 @@ class Channels:
             raise Refused(
                 errors.OPEN_TERMS(field="gift_lovelace", got=gift.value, allowed=f"0..{amount.value}")
             )
+        if self._peers is not None:
+            terms = await self._terms.ask(self._peers, peer)
+            refusal = None if terms is None else outside(terms, amount, period)
+            if refusal is not None:
+                raise Refused(refusal)
         seed = await self._chain.pick_seed(amount + self.policy.min_ada)
         channel = channel_id(seed, 1)
         key = await self._signer.new_channel_key()
@@ -261,7 +266,8 @@ class Channels:
             case f.PublishOpening():
                 state = self.state(channel)
                 if isinstance(state, (s.Funding, s.Normal)):
-                    await self._chain.publish_opening(state.agreement)
+                    tx_id = await self._chain.publish_opening(state.agreement)
+                    await self._send(channel, lambda _: _ready(m.Staged(OutputRef(tx_id, 0))))
             case f.Alarm(code, detail):
                 log.error("channel.alarm", channel=channel.hex(), code=code, detail=detail)
                 self._on_alarm(channel.hex(), code, detail)
@@ -334,6 +340,8 @@ class Channels:
                 case m.QueryTerms():
                     terms = self.policy.terms(self._profile)
                     await self._reply(node_id, Envelope(terms, channel, envelope.conversation))
+                case m.Terms():
+                    self._terms.heard(node_id, envelope.conversation, message)
                 case _ if isinstance(message, m.ChannelMessage) and channel is not None:
                     await self._channel_message(node_id, channel, message)
                 case _:

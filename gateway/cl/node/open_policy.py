@@ -1,11 +1,13 @@
-"""R4. What this node takes of a channel that somebody opens to it, and proposes itself (V12)."""
+"""R4. What this node takes of a channel that somebody opens to it, and proposes itself (V12); what a peer takes."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from gateway.cl.channel import errors
 from gateway.cl.channel import messages as m
+from gateway.cl.node.peers import Peers
 from gateway.errors import Rejection
 from gateway.profile import NetworkProfile
 from gateway.units import Lovelace, Ms
@@ -53,3 +55,38 @@ class OpenPolicy:
             if not fine:
                 return errors.OPEN_TERMS(field=field, got=got, allowed=allowed)
         return None
+
+
+ANSWER_S = 5.0
+
+
+class PeerTerms:
+    """Asked before a proposal, so that the owner hears at once which field a peer would refuse."""
+
+    def __init__(self) -> None:
+        self._newest: dict[bytes, tuple[int | None, m.Terms]] = {}
+
+    async def ask(self, peers: Peers, peer: bytes) -> m.Terms | None:
+        """None: no answer. Then the answer to the proposal itself has to do."""
+        number = await peers.ask(peer, m.QueryTerms())
+        end = asyncio.get_running_loop().time() + ANSWER_S
+        while asyncio.get_running_loop().time() < end and peers.is_connected(peer):
+            conversation, terms = self._newest.get(peer, (None, None))
+            if terms is not None and conversation == number:
+                return terms
+            await asyncio.sleep(0.01)
+        return None
+
+    def heard(self, peer: bytes, conversation: int | None, terms: m.Terms) -> None:
+        self._newest[peer] = (conversation, terms)
+
+
+def outside(terms: m.Terms, amount: Lovelace, respond_period: Ms) -> Rejection | None:
+    """What of a proposal the peer says that it would refuse."""
+    if amount < terms.least_funding:
+        least = f">= {terms.least_funding.value}, says the peer"
+        return errors.OPEN_TERMS(field="amount_lovelace", got=amount.value, allowed=least)
+    if respond_period < terms.least_respond_period:
+        least = f">= {terms.least_respond_period.value}, says the peer"
+        return errors.OPEN_TERMS(field="respond_period_ms", got=respond_period.value, allowed=least)
+    return None

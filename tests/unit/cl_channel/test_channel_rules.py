@@ -627,3 +627,18 @@ def test_a_crash_at_any_event_and_a_reconnect_finish_the_payment() -> None:
         pair.settle()
         assert standing(a) == (900, 1100), crash_at
         assert isinstance(b.books.held[0].status, s.Settled)
+
+
+def test_the_receiver_is_told_which_cheque_timed_out_before_the_snapshot_that_says_so() -> None:
+    """Decision 6; its own clock and the snapshot decide, so the word alone changes nothing."""
+    pair = Pair.open()
+    a, b = pair.ends
+    a.offer(0)
+    pair.settle()
+    b.feed(i.PeerSaid(m.TimedOut(1, START + LIFE)))
+    assert isinstance(b.books.held[0].status, s.Unanswered)
+    pair.pass_time(LIFE + Ms(10_000))
+    a.feed(i.Tick())
+    kinds = [type(one) for one in a.out]
+    assert kinds == [m.TimedOut, m.Squashed]
+    assert a.out[0] == m.TimedOut(1, START + LIFE)
