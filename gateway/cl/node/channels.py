@@ -199,6 +199,8 @@ class Channels:
         outcome = await self._feed(channel, given)
         if (early := self._fresh.early(channel, self.state(channel))) is not None:
             await self._feed(channel, early)
+        if self._fresh.unsaid(channel):
+            await self._feed(channel, i.PeerBack())
         return outcome
 
     async def _feed(self, channel: ChannelId, given: i.Input) -> Any:

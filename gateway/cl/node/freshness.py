@@ -31,6 +31,7 @@ class Freshness:
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
         self._heard: set[ChannelId] = set()
+        self._unsaid: set[ChannelId] = set()
         self._early: dict[ChannelId, i.PeerSaid] = {}  # said before our chain showed the opening
 
     async def behind(self, channel: ChannelId, state: s.State) -> str:
@@ -50,6 +51,8 @@ class Freshness:
         if not (isinstance(given, i.PeerSaid) and isinstance(given.message, m.Reestablish)):
             return
         if isinstance(state, (s.Normal, s.Draining)):
+            if channel not in self._heard:
+                self._unsaid.add(channel)
             self._heard.add(channel)
         elif isinstance(state, s.Funding):
             self._early[channel] = given
@@ -58,8 +61,15 @@ class Freshness:
         """What was said before the channel was open, to be judged now that it is; once."""
         return self._early.pop(channel, None) if isinstance(state, s.Normal) else None
 
+    def unsaid(self, channel: ChannelId) -> bool:
+        """Whether the partner has spoken for the first time: what was not signed on its return is said now; once."""
+        if channel not in self._unsaid:
+            return False
+        self._unsaid.discard(channel)
+        return True
+
     def may_sign(self, channel: ChannelId, state: s.State | None) -> bool:
-        """The answer to what the partner says first repeats all that it misses, so nothing is lost by a no."""
+        """Once the partner has spoken everything is said again (`unsaid`), so nothing is lost by a no."""
         return channel in self._heard and not is_stale(state)
 
     async def listen(self, channel: ChannelId, connected: Callable[[], bool]) -> None:

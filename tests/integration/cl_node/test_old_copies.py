@@ -138,3 +138,20 @@ async def test_a_node_that_was_only_restarted_goes_on(world: World) -> None:
     await world.connect()
     await paid(world, channel, 2)
     assert not any(side.alarms for side in world.sides)
+
+
+async def test_what_was_made_longer_before_the_partner_spoke_is_said_once_it_has(world: World) -> None:
+    """An extension carries an index that the partner has: its answer to what we hold would not name it."""
+    channel = await world.open(AMOUNT, GIFT)
+    index = await world.cheque(channel, world.bob, 1, ADA)
+    await world.bob.kill()
+    await world.bob.start()
+    longer = PosixMs(world.devnet.now_ms() + 400_000)
+    await world.bob.channels.extend(channel, index, longer)
+    await world.connect()
+
+    def extended() -> bool:
+        held = next(h for h in books(world.alice, channel).held if h.cheque.index == index)
+        return held.cheque.timeout == longer
+
+    await until("the later timeout", extended)
