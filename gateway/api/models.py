@@ -291,5 +291,56 @@ class PriceStatus(Model):
     sources: list[PriceSource] = []
 
 
+class Why(Model):
+    """What a swap waits for, in words."""
+
+    id: str
+    state: str
+    waits_for: str
+    since_ms: int
+    risk: str = ""
+    risk_level: str = ""
+    worst_case: str = ""
+    can_do: list[str] = []
+
+
+class LedgerAccount(Model):
+    account: str
+    unit: str
+    amount: int
+
+
+class Ledger(Model):
+    """Balances by account, and what the networks hold more (positive) or less than that."""
+
+    accounts: list[LedgerAccount]
+    difference_lovelace: int
+    difference_msat: int | None = None  # none: the Lightning node cannot be asked
+    detail: str = ""
+    stopped: str = ""  # why new swaps are refused, if the ledger is the reason
+
+
+class LedgerRow(Model):
+    id: int
+    entry: str
+    account: str
+    unit: str
+    amount: int
+    memo: str
+    at_ms: int
+
+
+class Profit(Model):
+    """`key`: a day (UTC) or a payment hash; empty for costs that belong to no swap."""
+
+    key: str
+    lovelace: int
+    msat: int
+
+
+class AcceptDifference(Model):
+    reason: str = Field(min_length=3, max_length=300)
+
+
 class LogLine(Model):
     line: str

@@ -74,6 +74,7 @@ def create_api(node: Node, token: str) -> FastAPI:
     app.include_router(_node_routes(node))
     app.include_router(_channel_routes(node))
     app.include_router(_money_routes(node))
+    app.include_router(_ledger_routes(node))
     _events_route(app, node, token)
     return app
 
@@ -246,9 +247,44 @@ def _money_routes(node: Node) -> APIRouter:
     async def swap(swap_id: m.Hex32) -> m.Swap:
         return await node.swap(swap_id)
 
+    @router.get("/swaps/{swap_id}/why")
+    async def why(swap_id: m.Hex32) -> m.Why:
+        return await node.swap_why(swap_id)
+
+    @router.get("/swaps/{swap_id}/incident")
+    async def incident(swap_id: m.Hex32) -> dict[str, Any]:
+        return await node.swap_incident(swap_id)
+
     @router.post("/swaps/{swap_id}/cancel")
     async def cancel(swap_id: m.Hex32) -> m.Swap:
         return await node.cancel_swap(swap_id)
+
+    return router
+
+
+def _ledger_routes(node: Node) -> APIRouter:
+    router = APIRouter(prefix="/v1/ledger", tags=["ledger"])
+
+    @router.get("")
+    async def ledger() -> m.Ledger:
+        return await node.ledger()
+
+    @router.get("/rows")
+    async def rows(
+        after: int = Query(default=0, ge=0),
+        since_ms: int = Query(default=0, ge=0),
+        until_ms: int = Query(default=2**53, ge=0),
+        limit: int = Query(default=1000, ge=1, le=10_000),
+    ) -> list[m.LedgerRow]:
+        return await node.ledger_rows(after, since_ms, until_ms, limit)
+
+    @router.get("/profit")
+    async def profit(by_swap: bool = False) -> list[m.Profit]:
+        return await node.ledger_profit(by_swap)
+
+    @router.post("/accept")
+    async def accept(request: m.AcceptDifference) -> m.Ledger:
+        return await node.ledger_accept(request)
 
     return router
 

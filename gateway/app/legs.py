@@ -97,6 +97,15 @@ class Legs:
                 return f"the channel holds no cheque {index} any more"
         return ""
 
+    def settled_total(self) -> Lovelace:
+        """Received less sent over all channels, for life; what hangs in cheques is in neither."""
+        total = Lovelace(0)
+        for channel, state in self._channels.states().items():
+            balance = self._channels.balance(channel)
+            if balance is not None and isinstance(state, s.WithBooks):
+                total += balance.local + balance.offered - state.books.local_deposit
+        return total
+
     async def extend_cheque(self, channel: ChannelId, index: int, timeout: PosixMs) -> None:
         await self._channels.extend(channel, index, timeout)
 

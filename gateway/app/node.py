@@ -14,6 +14,7 @@ from gateway import __version__
 from gateway.api import errors as api_errors
 from gateway.api import models as m
 from gateway.app import logs, views
+from gateway.app.accounts import Accounts
 from gateway.app.bus import Bus
 from gateway.app.init import KEYS
 from gateway.app.price_views import price_view
@@ -41,7 +42,7 @@ DRAIN_S = 10.0
 _QUOTE_WITHIN_S = 20.0
 
 
-class GatewayNode:
+class GatewayNode(Accounts):
     """`unlock` makes it run; `drain` ends it. Every call while locked raises node.locked."""
 
     def __init__(

@@ -54,6 +54,7 @@ from gateway.store.transaction import OutboxItem
 from gateway.swap import codecs as swap_codecs
 from gateway.swap.client import SwapClient
 from gateway.swap.engine import EngineOptions, SwapEngine
+from gateway.swap.ledger_watch import LedgerWatch
 from gateway.swap.runner import Key
 from gateway.units import Lovelace, Ms
 
@@ -144,6 +145,8 @@ class Running:
         )
         self.lnd = self._lnd()
         self.prices = price_feed(settings, store)
+        holdings = None if self.lnd is None else self.lnd.holdings
+        self.ledger = LedgerWatch(self.store, self.legs.settled_total, holdings, self.alarm)
         self.engine = None if self.lnd is None or not settings.swap.enabled else self._engine(self.lnd)
         notices.engine, notices.client, notices.legs = self.engine, self.client, self.legs
         self.swaps.engine, self.swaps.client, self.swaps.peers = self.engine, self.client, self.peers
@@ -169,12 +172,16 @@ class Running:
         quick = self.profile.name == "regtest"
         return SwapEngine(
             self.store, lnd, self.legs, self.clock, self.profile, self.settings.swap.policy(self.profile),
-            on_change=self._swap_changed, on_alarm=self.alarm, blind=self.chain.blind,
-            market=self.prices.market,
+            on_change=self._swap_changed, on_alarm=self.alarm, blind=self._blind, market=self.prices.market,
+            slot=lambda: int(self.chain.health()["slot"]),
             options=EngineOptions(
                 tick_s=1.0 if quick else 5.0, accepted_node=self.settings.bitcoin.node_id
             ),
         )  # fmt: skip
+
+    def _blind(self) -> str:
+        """Why no new risk may be taken: the chain is not seen as it is, or the ledger differs from what is there."""
+        return self.chain.blind() or self.ledger.why
 
     def _policy(self) -> OpenPolicy:
         channel = self.settings.channel
@@ -199,6 +206,7 @@ class Running:
         await self.channels.start(self.peers, old_copy=old)
         if old:  # each open channel is frozen for good: those opened from now on are whole
             await self.store.merged()
+        await self.ledger.start()
         await self.chain.start()
         host, port = await self.peers.start(self.settings.listen_host, self.settings.listen_port)
         self.listen = f"{host}:{port}"
@@ -233,6 +241,7 @@ class Running:
             ("rebroadcast", self.chain.rebroadcast, 20),
             ("prune", lambda: self.store.prune(system_ms() - _KEPT_MS), 3600),
             ("backup", self.back_up, 900),
+            ("ledger", self.ledger.check, 5 if self.profile.name == "regtest" else 60),
         ]
         if self.engine is not None:
             jobs.append(("reconcile", self.engine.reconcile, 60))

@@ -125,6 +125,18 @@ class Lnd:
             pending_htlcs=pending,
         )
 
+    async def holdings(self) -> p.Holdings:
+        """An HTLC of ours in flight counts as LND's "unsettled remote": it is the peer's only once it is settled."""
+        request = stubs.lightning_pb2.ChannelBalanceRequest()
+        answer = await self._rpc.call(
+            self._lightning.ChannelBalance(request, timeout=CALL_S), "ChannelBalance"
+        )
+        listing = stubs.lightning_pb2.ListChannelsRequest()
+        channels = await self._rpc.call(self._lightning.ListChannels(listing, timeout=CALL_S), "ListChannels")
+        fees = sum(int(one.commit_fee) for one in channels.channels if one.initiator)
+        owned = int(answer.local_balance.msat) + int(answer.unsettled_remote_balance.msat) + fees * 1000
+        return p.Holdings(Msat(owned), tuple(sorted(one.channel_point for one in channels.channels)))
+
     # -- payments -------------------------------------------------------------------------------
 
     async def pay(self, request: p.PaymentRequest) -> p.PaymentResult:

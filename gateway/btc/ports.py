@@ -46,6 +46,15 @@ class Balances:
 
 
 @dataclass(frozen=True, slots=True)
+class Holdings:
+    """All that is ours in Lightning channels, whatever is in flight: it changes only by payments that ended, by what
+    the node routes for others, and when `channels` changes. On-chain funds are not in it."""
+
+    owned: Msat  # local balances, our HTLCs in flight, and the commitment fees that we pay
+    channels: tuple[str, ...]  # funding outputs, sorted
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentRequest:
     invoice: str  # BOLT 11
     hashlock: Hashlock
@@ -150,6 +159,7 @@ class BitcoinLightning(Protocol):
     async def info(self) -> NodeInfo: ...
     async def time_constants(self) -> TimeConstants: ...
     async def balances(self) -> Balances: ...
+    async def holdings(self) -> Holdings: ...
     async def pay(self, request: PaymentRequest) -> PaymentResult: ...
     async def track(self, hashlock: Hashlock) -> PaymentResult:
         """The node's record now; PaymentUnknown while in flight. Never waits for the end."""

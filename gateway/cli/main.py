@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.cli import commands_channel, commands_money, commands_node, commands_price, commands_regtest
+from gateway.cli import (
+    commands_channel,
+    commands_ledger,
+    commands_money,
+    commands_node,
+    commands_price,
+    commands_regtest,
+)
 from gateway.cli.app import app
 
 app.add_typer(commands_node.wallet, name="wallet")
@@ -11,6 +18,7 @@ app.add_typer(commands_channel.channel, name="channel")
 app.add_typer(commands_money.invoice, name="invoice")
 app.add_typer(commands_money.swap, name="swap")
 app.add_typer(commands_price.price, name="price")
+app.add_typer(commands_ledger.ledger, name="ledger")
 app.add_typer(commands_regtest.regtest, name="regtest")
 
 

@@ -74,7 +74,8 @@ def ada(lovelace: int) -> str:
 
 
 def sat(msat: int) -> str:
-    return f"{msat // 1000}.{msat % 1000:03d}"
+    sign = "-" if msat < 0 else ""
+    return f"{sign}{abs(msat) // 1000}.{abs(msat) % 1000:03d}"
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:

@@ -173,6 +173,19 @@ bitcoin_headers = Table(
     Column("time_ms", Big, nullable=False),
 )
 
+swap_inputs = Table(
+    "swap_inputs",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=True),
+    Column("kind", String, nullable=False),
+    Column("entity_id", String, nullable=False),
+    Column("version", Big, nullable=False),  # of the swap when the input was decided on
+    Column("payload", LargeBinary, nullable=False),
+    Column("created_ms", Big, nullable=False),
+    UniqueConstraint("kind", "entity_id", "version"),
+    sqlite_autoincrement=True,
+)
+
 observations = Table(
     "observations",
     metadata,

@@ -14,7 +14,19 @@ from gateway.store import schema as t
 from gateway.store.codec import Codecs
 from gateway.store.errors import CONFLICT
 from gateway.store.price_rows import PriceRows
-from gateway.store.records import Audit, Chain, Guard, Headers, Inbox, Lookups, Payments, Peers, Quotes, Swaps
+from gateway.store.records import (
+    Audit,
+    Chain,
+    Guard,
+    Headers,
+    Inbox,
+    Lookups,
+    Payments,
+    Peers,
+    Quotes,
+    SwapInputs,
+    Swaps,
+)
 
 # Built once: on the hot path SQLAlchemy would spend longer on building them than SQLite on running them.
 _KEY = (t.entities.c.kind == bindparam("b_kind"), t.entities.c.entity_id == bindparam("b_id"))
@@ -70,6 +82,7 @@ class Transaction:
         self.connection = connection
         self.now_ms = now_ms
         self.swaps = Swaps(connection, now_ms)
+        self.swap_inputs = SwapInputs(connection, now_ms)
         self.quotes = Quotes(connection, now_ms)
         self.payments = Payments(connection, now_ms)
         self.chain = Chain(connection)
@@ -85,6 +98,12 @@ class Transaction:
         self.created: list[OutboxItem] = []
         self.finished: list[int] = []
         self.position = 0
+
+    def encode(self, value: object) -> bytes:
+        return self._codecs.encode(value)
+
+    def decode(self, payload: bytes) -> Any:
+        return self._codecs.decode(payload)
 
     async def load(self, kind: str, entity_id: str) -> tuple[Any | None, int]:
         """The newest state and its version; (None, 0) when there is none."""

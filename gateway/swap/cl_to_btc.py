@@ -22,7 +22,7 @@ from gateway.swap import state as s
 from gateway.swap.quote import payable_blocks
 from gateway.swap.risk import Level, Risk
 from gateway.swap.timelock import Clocks, outgoing_needs
-from gateway.units import BlockDelta, PosixMs
+from gateway.units import BlockDelta, Msat, PosixMs
 
 Result = Outcome[e.Event, f.Effect]
 
@@ -140,12 +140,12 @@ def _outgoing_live(
 ) -> Result:
     quote = state.quote
     match given:
-        case i.PaymentAnswer(PaymentSettled(preimage)):
+        case i.PaymentAnswer(PaymentSettled(preimage, fee)):
             if not preimage.opens(quote.hashlock):  # X9
                 return Reject(errors.PREIMAGE_WRONG(field="preimage", got=preimage.hashlock.hex()))
-            return _learned(state, preimage)
+            return _learned(state, preimage, fee)
         case i.PreimageSeen(preimage) if preimage.opens(quote.hashlock):
-            return _learned(state, preimage)
+            return _learned(state, preimage, None)
         case i.PaymentAnswer(PaymentFailed(reason=reason)) if reason == NEVER_SENT and isinstance(
             state, s.OutgoingInFlight
         ):
@@ -218,10 +218,10 @@ def _extension(state: s.OutgoingIntended | s.OutgoingInFlight, context: Context)
     return outgoing_needs(context.profile, context.clocks, blocks, state.quote.eps)
 
 
-def _learned(state: s.OutgoingIntended | s.OutgoingInFlight, preimage: Preimage) -> Result:
+def _learned(state: s.OutgoingIntended | s.OutgoingInFlight, preimage: Preimage, fee: Msat | None) -> Result:
     assert isinstance(state.incoming, s.ChequeIn)
     claim = f.FulfilCheque(state.incoming.channel, state.incoming.index, preimage)
-    return Continue((e.PreimageLearned(preimage), e.ClaimStarted()), (claim,))
+    return Continue((e.PreimageLearned(preimage, fee), e.ClaimStarted()), (claim,))
 
 
 def _claiming(state: s.PreimageKnown | s.IncomingClaiming, given: i.Input) -> Result:

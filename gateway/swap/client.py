@@ -21,6 +21,7 @@ from gateway.swap import effects as f
 from gateway.swap import errors, payee, payer
 from gateway.swap import inputs as i
 from gateway.swap.engine import read_invoice
+from gateway.swap.ledger import payment_rows, receipt_rows
 from gateway.swap.ports import ChannelLegs, ChannelStanding, PeerLink
 from gateway.swap.runner import Key, Machine, Runner
 from gateway.swap.tasks import Tasks, guarded
@@ -66,9 +67,15 @@ class SwapClient:
                 payer.evolve,
                 self._payer_context,
                 (payer.Paid, payer.Failed, payer.Refused),
+                payment_rows,
             ),
             Machine(
-                RECEIPT, payee.decide, payee.evolve, self._payee_context, (payee.Received, payee.Refused)
+                RECEIPT,
+                payee.decide,
+                payee.evolve,
+                self._payee_context,
+                (payee.Received, payee.Refused),
+                receipt_rows,
             ),
         )
         self.runner = Runner(store, machines, self._perform, on_change)

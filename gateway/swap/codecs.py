@@ -7,7 +7,7 @@ from typing import Any
 from gateway.store.codec import Codecs
 from gateway.swap import effects as f
 from gateway.swap import events as e
-from gateway.swap import payee, payer
+from gateway.swap import payee, payer, witness
 from gateway.swap import state as s
 from gateway.swap.quote import Quote
 
@@ -20,8 +20,7 @@ def register(codecs: Codecs) -> None:
     )  # fmt: skip
     codecs.register_all(
         "swap.event", e.QuoteGiven, e.InvoiceMade, e.QuoteWithdrawn, e.IncomingWasLocked, e.IncomingWasExtended,
-        e.OutgoingWasSent,
-        e.PreimageLearned, e.ClaimStarted, e.IncomingClaimed, e.OutgoingProvedDead,
+        e.OutgoingWasSent, e.ClaimStarted, e.IncomingClaimed, e.OutgoingProvedDead,
         e.ReleaseStarted, e.IncomingReleased, e.SwapRefused,
     )  # fmt: skip
     for cls, tag in (
@@ -30,6 +29,10 @@ def register(codecs: Codecs) -> None:
         (e.OutgoingWasIntended, "swap.event.OutgoingWasIntended"),
     ):
         codecs.register(cls, tag, 2, {1: _without_latest})
+    codecs.register(
+        e.PreimageLearned, "swap.event.PreimageLearned", 2, {1: lambda d: {**d, "fee_msat": None}}
+    )
+    codecs.register(witness.Seen, "swap.seen")
     codecs.register_all(
         "swap.effect", f.MakeInvoice, f.PayInvoice, f.LookUpPayment, f.LookUpInvoice, f.OfferCheque,
         f.FulfilCheque, f.CancelCheque, f.AskExtension, f.AskResolution,

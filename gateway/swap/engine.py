@@ -38,6 +38,7 @@ from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
 from gateway.swap.identity import Identity
+from gateway.swap.ledger import swap_rows
 from gateway.swap.live_blocks import LiveBlocks
 from gateway.swap.outgoing import Outgoing
 from gateway.swap.ports import ChannelLegs
@@ -55,6 +56,7 @@ from gateway.swap.runner import Key, Machine, Runner
 from gateway.swap.tasks import Tasks, guarded
 from gateway.swap.timelock import Clocks
 from gateway.swap.transitions import evolve
+from gateway.swap.witness import Seen, seen
 from gateway.units import BlockHeight, Lovelace, Ms, Msat
 
 log = structlog.get_logger("gateway.swap")
@@ -86,8 +88,10 @@ class SwapEngine:
         on_alarm: Alarm,
         blind: Callable[[], str] = lambda: "",
         market: Callable[[], Market | Rejection] | None = None,
+        slot: Callable[[], int] = lambda: 0,
         options: EngineOptions | None = None,
     ) -> None:
+        self._slot = slot
         self._store, self._btc, self._legs, self._clock = store, bitcoin, legs, clock
         self._profile, self._policy = profile, policy
         self._on_change, self._on_alarm, self._blind = on_change, on_alarm, blind
@@ -101,8 +105,8 @@ class SwapEngine:
         self._constants: TimeConstants | None = None
         self.paused = ""
         machines = (
-            Machine(OUT, cl_to_btc.decide, evolve, self._out_context, s.FINAL),
-            Machine(IN, btc_to_cl.decide, evolve, self._in_context, s.FINAL),
+            Machine(OUT, cl_to_btc.decide, evolve, self._out_context, s.FINAL, swap_rows, self._seen),
+            Machine(IN, btc_to_cl.decide, evolve, self._in_context, s.FINAL, swap_rows, self._seen),
         )
         self.runner = Runner(store, machines, self._perform, self._changed)
         self.blocks = LiveBlocks(store, profile.bitcoin)
@@ -120,6 +124,9 @@ class SwapEngine:
 
     def _any_risk(self) -> bool:
         return any(not isinstance(one, (s.Quoted, s.Withdrawing)) for one in self.runner.live.values())
+
+    def _seen(self, given: i.Input, context: Any) -> Seen:
+        return seen(given, context, self._slot())
 
     # -- life ---------------------------------------------------------------------------------
 

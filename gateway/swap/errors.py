@@ -254,6 +254,14 @@ EXTENSION_TOO_LONG = define(
     "the gateway asks to lock the cheque for longer than was agreed",
     "Nothing: the cheque keeps its timeout; the payment ends by it.",
 )
+LEDGER = define(
+    "swap.ledger.differs",
+    Fault.ENVIRONMENT,
+    Action.WARN,
+    "the ledger and a network do not agree on what this gateway owns",
+    "gateway ledger check shows by how much; explain it with --accept, or stop and look for who moved the money.",
+    503,
+)
 PEER_AT_RISK = define(
     "swap.peer_at_risk",
     Fault.REMOTE,

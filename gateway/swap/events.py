@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gateway.hashlock import Preimage
 from gateway.swap.quote import Quote
 from gateway.swap.state import Incoming, Outgoing
-from gateway.units import PosixMs
+from gateway.units import Msat, PosixMs
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class IncomingWasExtended:
 @dataclass(frozen=True, slots=True)
 class PreimageLearned:
     preimage: Preimage
+    fee: Msat | None = None  # cl_to_btc: what LND paid for routing; None: the preimage came another way
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,10 @@ import structlog
 
 from gateway.hashlock import Hashlock
 from gateway.outcome import Continue, Reject
+from gateway.store.records import Leg
 from gateway.store.store import Store
 from gateway.store.transaction import OutboxItem, Transaction
+from gateway.swap.ledger import Rows, whole
 
 log = structlog.get_logger("gateway.swap")
 
@@ -49,6 +51,8 @@ class Machine:
     evolve: Callable[[Any, Any], Any]
     context: Callable[[Key], Awaitable[Any]]
     finals: tuple[type, ...]
+    rows: Callable[[Any, Any], Rows]  # of the ledger: what an event moves, from the state before it
+    seen: Callable[[Any, Any], Any] | None = None  # what is kept of an input and its context, to replay it
 
 
 Change = Callable[[Key, Any, Any], None]
@@ -106,6 +110,10 @@ class Runner:
                     return None
                 outcome = machine.decide(state, given, context)
                 if isinstance(outcome, Continue) and outcome.events:
+                    if machine.seen is not None:
+                        await tx.swap_inputs.put(
+                            key.kind, key.entity_id, version, tx.encode(machine.seen(given, context))
+                        )
                     state = await self._commit(tx, machine, key, state, version, outcome)
             if isinstance(outcome, Continue) and outcome.events:
                 self._committed(key, state, outcome.events)
@@ -127,12 +135,18 @@ class Runner:
     async def _commit(
         self, tx: Transaction, machine: Machine, key: Key, state: Any, version: int, outcome: Any
     ) -> Any:
-        for event in outcome.events:
+        entries = []
+        for seq, event in enumerate(outcome.events, version + 1):
+            entries.append((f"{key.kind}/{key.entity_id}/{seq}", event, whole(machine.rows(state, event))))
             state = machine.evolve(state, event)
         final = isinstance(state, machine.finals)
         await tx.append(
             key.kind, key.entity_id, version, outcome.events, state, outcome.effects, live=not final
         )
+        for name, event, rows in entries:
+            if rows:
+                memo = type(event).__name__
+                await tx.audit.post(name, [Leg(row.account, row.unit, row.amount, memo) for row in rows])
         if final:
             await tx.swaps.end(key.hashlock.hex(), key.attempt)
         return state

@@ -71,7 +71,7 @@ def evolve(state: s.State | None, event: e.Event) -> s.State:
             e.OutgoingProvedDead(proof),
         ):
             return s.OutgoingProvenDead(state.quote, state.incoming, proof)
-        case s.OutgoingIntended() | s.OutgoingInFlight(), e.PreimageLearned(preimage):
+        case s.OutgoingIntended() | s.OutgoingInFlight(), e.PreimageLearned(preimage, _):
             return s.PreimageKnown(state.quote, state.incoming, preimage)
         case s.PreimageKnown(quote, incoming, preimage), e.ClaimStarted():
             return s.IncomingClaiming(quote, incoming, preimage)

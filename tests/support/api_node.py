@@ -28,6 +28,7 @@ class RecordingNode:
         self.locked = False
         self.payment_states = ["pending", "pending", "paid"]
         self.broken = False
+        self.difference = 0
 
     def _note(self, name: str, value: Any = None) -> None:
         if self.locked and name != "unlock":
@@ -171,6 +172,42 @@ class RecordingNode:
     async def swap(self, swap_id: str) -> m.Swap:
         self._note("swap", swap_id)
         return self._swap()
+
+    async def swap_why(self, swap_id: str) -> m.Why:
+        self._note("swap_why", swap_id)
+        return m.Why(
+            id=swap_id, state="OutgoingInFlight", waits_for="LND's final word", since_ms=5, risk="1.0e-06",
+            worst_case="the payment is lost", can_do=["never pay again"],
+        )  # fmt: skip
+
+    async def swap_incident(self, swap_id: str) -> dict[str, Any]:
+        self._note("swap_incident", swap_id)
+        return {"incident": 1, "swap": swap_id}
+
+    async def ledger(self) -> m.Ledger:
+        self._note("ledger")
+        accounts = [m.LedgerAccount(account="channels", unit="lovelace", amount=1_500_000)]
+        return m.Ledger(
+            accounts=accounts,
+            difference_lovelace=self.difference,
+            difference_msat=0,
+            detail="it differs" * bool(self.difference),
+        )
+
+    async def ledger_rows(self, after: int, since_ms: int, until_ms: int, limit: int) -> list[m.LedgerRow]:
+        self._note("ledger_rows", after)
+        row = m.LedgerRow(
+            id=after + 1, entry="l1tx/ab", account="wallet", unit="lovelace", amount=-5, memo="Close", at_ms=7
+        )
+        return [row] if after < 3 else []
+
+    async def ledger_profit(self, by_swap: bool) -> list[m.Profit]:
+        self._note("ledger_profit", by_swap)
+        return [m.Profit(key=HASH if by_swap else "2026-01-01", lovelace=1_000, msat=-1_001)]
+
+    async def ledger_accept(self, request: m.AcceptDifference) -> m.Ledger:
+        self._note("ledger_accept", request.reason)
+        return m.Ledger(accounts=[], difference_lovelace=0)
 
     async def cancel_swap(self, swap_id: str) -> m.Swap:
         self._note("cancel_swap", swap_id)

@@ -30,7 +30,7 @@ from gateway.cl.node.peers import Peers
 from gateway.cl.wire import session
 from gateway.cl.wire import session_messages as m
 from gateway.cl.wire.codec import Envelope
-from gateway.cli import commands_node, commands_regtest
+from gateway.cli import commands_ledger, commands_node, commands_regtest
 from gateway.cli.client import Client
 from gateway.config import Settings
 from gateway.profile import REGTEST
@@ -114,6 +114,16 @@ def making_a_node(directory: Path) -> Any:
         (directory / "config.toml").write_text("")
         exists = refused(lambda: init(directory))
     return [mode, missing, gone, exists]
+
+
+@provokes("cli.incident.malformed")
+def a_file_that_is_no_incident(directory: Path) -> Any:
+    file = directory / "incident.json"
+    answers = []
+    for text in ("{", "[]", '{"incident": 1, "network": "regtest"}', '{"incident": 2}'):
+        file.write_text(text)
+        answers.append(refused(lambda: commands_ledger.decided_again(file)))
+    return answers
 
 
 @provokes("cli.regtest.span", "cli.regtest.missing")

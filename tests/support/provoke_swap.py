@@ -39,7 +39,7 @@ from gateway.swap.risk_watch import RiskWatch
 from gateway.swap.runner import Key
 from gateway.swap.timelock import Clocks
 from gateway.units import BlockDelta, BlockHeight, Lovelace, Ms, Msat, PosixMs, Rate
-from tests.support.provoke import arefused, provokes
+from tests.support.provoke import arefused, proved_by, provokes
 
 SECRET = Preimage(b"\x07" * 32)
 PEER, OWN, PAYEE = b"\x02" + b"p" * 32, b"\x02" + b"o" * 32, b"\x03" + b"x" * 32
@@ -303,6 +303,12 @@ def what_lnd_does_to_a_held_payment(_: Path) -> Any:
         incoming(i.RiskSeen(Risk(2e-3, "3 Bitcoin blocks may come"), 5), height=740, state=live),
         incoming(settled, state=s.IncomingReleasing(quote, hold, "the receiver cancelled")),
     ]
+
+
+proved_by(
+    "tests/unit/swap/test_ledger.py::test_a_difference_that_stays_stops_new_swaps_until_it_is_explained",
+    "swap.ledger.differs",
+)
 
 
 @provokes("swap.extension.too_long")

@@ -41,11 +41,13 @@ from gateway.cl.ports import (
 from gateway.errors import Refused, Rejection
 from gateway.profile import NetworkProfile
 from gateway.store.codec import Codecs
+from gateway.store.records import Leg
 from gateway.store.store import Store
 from gateway.units import Lovelace, PosixMs
 
 log = structlog.get_logger("gateway.wallet")
 KIND = "l1tx"
+NEVER_PAID = ("refused", "expired")  # ends of a transaction that cost nothing
 PICK_HOLDS_S = 60.0  # a seed that was picked and not proposed is free again
 CHANGE_WITHIN_S = 60.0
 T = TypeVar("T")
@@ -134,10 +136,16 @@ class OwnTransactions:
         tries = [w.tx for w in self._ways.values() if ref in w.tx.spent and not w.seen and w.tx.until <= now]
         return frozenset(spent for tx in tries for spent in tx.spent)
 
-    async def send(self, tx: OwnTx) -> None:
-        """Stores, then submits. Raises the ledger's refusal; an unknown result is no error, it is sent again."""
+    async def send(self, tx: OwnTx, fee: Lovelace) -> None:
+        """Stores it with its cost, then submits. Raises the ledger's refusal; an unknown result is no error: it is
+        sent again."""
         async with self._store.transaction("l1tx.made") as db:
             await db.append(KIND, tx.tx_id.hex(), 0, (TxMade(tx),), tx)
+            legs = (
+                Leg("cost.chain", "lovelace", fee.value, tx.purpose),
+                Leg("wallet", "lovelace", -fee.value),
+            )
+            await db.audit.post(f"l1tx/{tx.tx_id.hex()}", legs)
         self._ways[tx.tx_id] = _Way(tx)
         log.info("tx.made", purpose=tx.purpose, tx_id=tx.tx_id.hex(), until=tx.until.value)
         refusal = await self._submit(tx)
@@ -166,6 +174,10 @@ class OwnTransactions:
         log.info("tx.ended", purpose=way.tx.purpose, tx_id=tx_id.hex(), how=how)
         async with self._store.transaction("l1tx.ended") as db:
             await db.append(KIND, tx_id.hex(), 1, (TxEnded(how),), way.tx, live=False)
+            paid = await db.audit.entry(f"l1tx/{tx_id.hex()}")
+            if paid and how in NEVER_PAID:
+                back = [Leg(leg.account, leg.unit, -leg.amount, how) for leg in paid]
+                await db.audit.post(f"l1tx/{tx_id.hex()}/{how}", back)
 
     async def drop_expired(self, settled: PosixMs) -> None:
         """Past its validity at safe depth and in no block: it can never come."""
@@ -319,5 +331,5 @@ class Wallet:
         signed = await self._signer.sign_transaction(built.required_keys, built.tx_cbor)
         log.info("tx.built", purpose=purpose, fee=built.fee.value, mem=built.mem, steps=built.steps)
         self._watch(built.tx_id)
-        await self._own.send(OwnTx(built.tx_id, purpose, channel, signed, built.spent, window.ub))
+        await self._own.send(OwnTx(built.tx_id, purpose, channel, signed, built.spent, window.ub), built.fee)
         return built.tx_id

@@ -34,7 +34,10 @@ ROUTES = [
     ("GET", f"/v1/payments/{HASH}", None, 200), ("GET", f"/v1/invoices/{HASH}", None, 200),
     ("GET", "/v1/price", None, 200), ("POST", "/v1/swaps/quote", {"invoice": "lnbcrt1x"}, 200),
     ("GET", "/v1/swaps", None, 200), ("GET", f"/v1/swaps/{HASH}", None, 200),
-    ("POST", f"/v1/swaps/{HASH}/cancel", None, 200),
+    ("POST", f"/v1/swaps/{HASH}/cancel", None, 200), ("GET", f"/v1/swaps/{HASH}/why", None, 200),
+    ("GET", f"/v1/swaps/{HASH}/incident", None, 200), ("GET", "/v1/ledger", None, 200),
+    ("GET", "/v1/ledger/rows?after=1&limit=5", None, 200), ("GET", "/v1/ledger/profit?by_swap=true", None, 200),
+    ("POST", "/v1/ledger/accept", {"reason": "paid the plumber"}, 200),
 ]  # fmt: skip
 
 

@@ -70,6 +70,11 @@ def cli(served: tuple[RecordingNode, Path]) -> Invoke:
         (("swap", "receive", "5"), "lnbcrt1x"), (("swap", "quote", "lnbcrt1x"), "cl_to_btc"),
         (("price", "status"), "price.source.stale"),
         (("swap", "list"), "Done"), (("swap", "show", HASH), "Done"), (("swap", "cancel", HASH), "Done"),
+        (("swap", "why", HASH), "never pay again"), (("swap", "incident", HASH), '"incident": 1'),
+        (("ledger", "show"), "1.500000 ada"), (("ledger", "show", "--by-swap"), "-1.001"),
+        (("ledger", "check"), "agrees"), (("ledger", "check", "--accept", "plumber"), "agrees"),
+        (("ledger", "export"), "1,7,l1tx/ab,Close,wallet,lovelace,-5"),
+        (("ledger", "export", "--format", "json"), '"entry": "l1tx/ab"'),
         (("swap", "watch", HASH), "event2"), (("payments",), "paid"), (("logs",), "two"), (("stop",), "stopping"),
     ],
 )  # fmt: skip
@@ -77,6 +82,24 @@ def test_each_command_shows_its_answer(cli: Invoke, words: tuple[str, ...], show
     result = cli(*words)
     assert result.exit_code == 0, result.output
     assert shows in result.output.replace("\n", "")
+
+
+def test_a_ledger_that_differs_has_its_own_exit_code(cli: Invoke, served: tuple[RecordingNode, Path]) -> None:
+    served[0].difference = 5
+    result = cli("ledger", "check")
+    served[0].difference = 0
+    assert result.exit_code == 4
+    assert "it differs" in result.output
+
+
+def test_an_export_goes_into_a_file_page_by_page(cli: Invoke, tmp_path: Path) -> None:
+    target = tmp_path / "rows.csv"
+    assert cli("ledger", "export", "-o", str(target)).exit_code == 0
+    assert [line.split(",")[0] for line in target.read_text().splitlines()] == ["id", "1", "2", "3"]
+    secret = tmp_path / "incident.json"
+    assert cli("swap", "incident", HASH, "-o", str(secret)).exit_code == 0
+    assert secret.stat().st_mode & 0o077 == 0
+    assert json.loads(secret.read_text())["swap"] == HASH
 
 
 def test_json_is_one_line_for_machines(cli: Invoke) -> None:
