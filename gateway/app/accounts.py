@@ -8,7 +8,7 @@ from typing import Any
 from gateway import __version__
 from gateway.api import models as m
 from gateway.app.running import Running
-from gateway.store.records import Posted
+from gateway.store.ledger_rows import Posted
 from gateway.store.transaction import Transaction
 from gateway.swap import ledger as books
 from gateway.swap import replay
@@ -33,13 +33,13 @@ class Accounts:
 
     async def ledger(self) -> m.Ledger:
         running = self._node()
-        return await self._shown(await running.ledger.check())
+        return await self._shown(await running.ledger.compare())
 
     async def ledger_accept(self, request: m.AcceptDifference) -> m.Ledger:
         """The operator takes the difference over; new swaps may begin again."""
         running = self._node()
         await running.ledger.accept(request.reason)
-        return await self._shown(await running.ledger.check())
+        return await self._shown(await running.ledger.compare())
 
     async def _shown(self, found: books.Difference) -> m.Ledger:
         running = self._node()

@@ -241,7 +241,7 @@ class Running:
             ("rebroadcast", self.chain.rebroadcast, 20),
             ("prune", lambda: self.store.prune(system_ms() - _KEPT_MS), 3600),
             ("backup", self.back_up, 900),
-            ("ledger", self.ledger.check, 5 if self.profile.name == "regtest" else 60),
+            ("ledger", self.ledger.check, 10 if self.profile.name == "regtest" else 60),
         ]
         if self.engine is not None:
             jobs.append(("reconcile", self.engine.reconcile, 60))

@@ -13,9 +13,9 @@ from gateway.errors import Refused
 from gateway.store import schema as t
 from gateway.store.codec import Codecs
 from gateway.store.errors import CONFLICT
+from gateway.store.ledger_rows import Audit, SwapInputs
 from gateway.store.price_rows import PriceRows
 from gateway.store.records import (
-    Audit,
     Chain,
     Guard,
     Headers,
@@ -24,7 +24,6 @@ from gateway.store.records import (
     Payments,
     Peers,
     Quotes,
-    SwapInputs,
     Swaps,
 )
 

@@ -109,7 +109,7 @@ class SwapEngine:
             Machine(IN, btc_to_cl.decide, evolve, self._in_context, s.FINAL, swap_rows, self._seen),
         )
         self.runner = Runner(store, machines, self._perform, self._changed)
-        self.blocks = LiveBlocks(store, profile.bitcoin)
+        self.blocks = LiveBlocks(store, profile)
         self.risks = RiskWatch(self.runner, legs, clock, profile, self._clocks, self.constants)
         self._identity = Identity(store, bitcoin, self._options.accepted_node, self._any_risk)
         self._outgoing = Outgoing(

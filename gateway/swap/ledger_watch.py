@@ -13,7 +13,7 @@ import structlog
 
 from gateway.btc.ports import Holdings
 from gateway.errors import Refused
-from gateway.store.records import Leg
+from gateway.store.ledger_rows import Leg
 from gateway.store.store import Store
 from gateway.swap import errors
 from gateway.swap.ledger import LOVELACE, MSAT, OPERATOR, Difference, Row, Rows, accepted, difference
@@ -53,7 +53,7 @@ class LedgerWatch:
 
     async def check(self) -> Difference:
         """Compares once. Raises store.* alone: a Lightning node that is away is not compared."""
-        found = await self._compare()
+        found = await self.compare()
         settled = found == self._last and bool(found)
         self._last = found
         if settled and not self.why:
@@ -66,7 +66,8 @@ class LedgerWatch:
             self.why = ""  # it agrees on both networks
         return found
 
-    async def _compare(self) -> Difference:
+    async def compare(self) -> Difference:
+        """What differs at this moment; judges nothing."""
         held = await self._held()
         # the books first: what settles between the two readings is seen by the next check
         in_channels = self._in_channels()
@@ -95,7 +96,7 @@ class LedgerWatch:
 
     async def accept(self, reason: str) -> Difference:
         """The operator explains the difference: it becomes an entry of its own, and swaps may begin again."""
-        found = await self._compare()
+        found = await self.compare()
         rows = accepted(found)
         if rows:
             await self._post(_ACCEPTED, rows, reason)

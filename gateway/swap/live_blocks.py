@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from gateway.btc.ports import NodeInfo
-from gateway.profile import BitcoinLaw
+from gateway.profile import NetworkProfile
 from gateway.store.store import Store
 from gateway.swap.timelock import LEAST_STRESS, STRESS_WINDOWS, stress
 from gateway.units import PosixMs
@@ -14,8 +14,10 @@ from gateway.units import PosixMs
 class LiveBlocks:
     """Kept in the store, so that a restart forgets nothing. `stress` is at least 5/4 until 144 of them are known."""
 
-    def __init__(self, store: Store, law: BitcoinLaw) -> None:
-        self._store, self._law = store, law
+    def __init__(self, store: Store, profile: NetworkProfile) -> None:
+        self._store, self._law = store, profile.bitcoin
+        # where blocks come when somebody asks for one, their gaps say nothing about a law
+        self._on_demand = profile.bitcoin_silence is None
         self._times: dict[int, PosixMs] = {}
         self.stress = LEAST_STRESS
 
@@ -37,4 +39,6 @@ class LiveBlocks:
         return self.stress
 
     def _measure(self) -> None:
+        if self._on_demand:
+            return
         self.stress = stress(self._law, sorted(self._times.items(), key=lambda one: one[0]))

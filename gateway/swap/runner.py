@@ -16,7 +16,7 @@ import structlog
 
 from gateway.hashlock import Hashlock
 from gateway.outcome import Continue, Reject
-from gateway.store.records import Leg
+from gateway.store.ledger_rows import Leg
 from gateway.store.store import Store
 from gateway.store.transaction import OutboxItem, Transaction
 from gateway.swap.ledger import Rows, whole

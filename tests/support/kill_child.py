@@ -117,6 +117,21 @@ class GatedLegs:
     async def top_up(self, channel: ChannelId, lovelace: Lovelace) -> None:
         await self._legs.top_up(channel, lovelace)
 
+    async def extend_cheque(self, channel: ChannelId, index: int, timeout: PosixMs) -> None:
+        await self._legs.extend_cheque(channel, index, timeout)
+
+    async def ask_extension(self, channel: ChannelId, index: int, timeout: PosixMs) -> None:
+        await self._legs.ask_extension(channel, index, timeout)
+
+    async def ask_resolution(self, channel: ChannelId, index: int) -> None:
+        await self._legs.ask_resolution(channel, index)
+
+    async def claim_on_chain(self, channel: ChannelId, reason: str) -> None:
+        await self._legs.claim_on_chain(channel, reason)
+
+    def claim_stands(self, channel: ChannelId) -> bool:
+        return self._legs.claim_stands(channel)
+
     async def _pass(self) -> None:
         self.waiting.set()
         await self.open.wait()
@@ -173,6 +188,9 @@ async def _answer(node: TrappedNode, trap: Trap, order: dict[str, Any]) -> dict[
                 trap.mark()
             case "recorded":
                 return {"points": trap.recorded()}
+            case "ledger":
+                found = await node.ledger.compare()
+                return {"lovelace": found.lovelace.value, "msat": found.msat.value if found.msat else 0}
             case "look":
                 return await _look(node, order)
             case "funds":

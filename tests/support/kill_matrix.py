@@ -207,6 +207,21 @@ class Killer:
         moved = (await world.money()).since(before)
         for kind, what in swap.judge(moved):
             getattr(record, kind).append(f"{label}: {what}")
+        await self._books(label)
+
+    async def _books(self, label: str) -> None:
+        """Rows and events are one write: whoever died where, both ledgers agree with both networks in the end."""
+        for name, node in (("gateway", self.world.gateway), ("user", self.world.user)):
+            found: dict[str, Any] = {}
+
+            async def agrees(node: NodeProcess = node, found: dict[str, Any] = found) -> bool:
+                found.update(await node.ask("ledger") or {"dead": 1})
+                return not any(found.values())
+
+            try:
+                await until("the ledger to agree", agrees, 10.0)
+            except Stuck:
+                self.record.stuck.append(f"{label}: the ledger of the {name} differs by {found}")
 
     async def _stuck(self, swap: Swap, what: str) -> None:
         theirs, ours = await self.world.look(swap.hash), await self.world.look_user(swap.hash)

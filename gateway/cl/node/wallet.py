@@ -41,7 +41,7 @@ from gateway.cl.ports import (
 from gateway.errors import Refused, Rejection
 from gateway.profile import NetworkProfile
 from gateway.store.codec import Codecs
-from gateway.store.records import Leg
+from gateway.store.ledger_rows import Leg
 from gateway.store.store import Store
 from gateway.units import Lovelace, PosixMs
 

@@ -15,7 +15,8 @@ from gateway.hashlock import Hashlock
 from gateway.store import migrate
 from gateway.store.dispatcher import Dispatcher
 from gateway.store.hooks import HookPoint
-from gateway.store.records import ChainPoint, Leg
+from gateway.store.ledger_rows import Leg
+from gateway.store.records import ChainPoint
 from gateway.store.store import Store
 from gateway.store.transaction import OutboxItem
 from gateway.units import Lovelace

@@ -79,7 +79,7 @@ async def test_books_agree_with_both_networks(tmp_path: Path) -> None:
         # somebody spends out of the gateway's Lightning node behind its back
         watch = world.gateway.running.ledger
         async with world.gateway.running.store.transaction("test") as tx:
-            from gateway.store.records import Leg
+            from gateway.store.ledger_rows import Leg
 
             await tx.audit.post("test/1", [Leg("lightning", "msat", 700), Leg("operator", "msat", -700)])
 

@@ -19,8 +19,8 @@ from gateway.swap.risk import Risk
 from gateway.swap.runner import Key
 from gateway.swap.why import explain
 from gateway.units import BlockDelta, BlockHeight, Ms, Msat
+from tests.support.swap_machines import CHANNEL, NOW, SECRET, quote
 from tests.unit.swap.test_engine_sending import CHEQUE, QUOTE, Cheques, SlowLnd, _engine
-from tests.unit.swap.test_swap_machines import CHANNEL, NOW, SECRET, quote
 
 
 async def told(path: Path) -> dict[str, Any]:
@@ -34,7 +34,7 @@ async def told(path: Path) -> dict[str, Any]:
     await engine.notify(QUOTE.hashlock, CHEQUE)
     await dispatcher.drain()
     await engine.notify(QUOTE.hashlock, i.ChequeExtended(CHANNEL, 3, CHEQUE.timeout + Ms(1)))
-    await engine.notify(QUOTE.hashlock, i.IncomingChequeSettled("a squash"))
+    await engine.notify(QUOTE.hashlock, i.IncomingChequeSettled(CHANNEL, 3, "a squash"))
     async with store.read() as tx:
         events = [(one.event, one.created_ms) async for one in tx.history(key.kind, key.entity_id)]
         inputs = [
@@ -76,6 +76,7 @@ PAYMENT, CHEQUE_OUT = s.PaymentOut(Msat(1), BlockDelta(90), BlockHeight(690)), s
 OUTWARD, INWARD = quote(Direction.CL_TO_BTC), quote(Direction.BTC_TO_CL)
 STATES: list[tuple[s.State, str]] = [
     (s.Quoted(OUTWARD), "the payer's cheque"), (s.Quoted(INWARD), "pay the hold invoice"),
+    (s.Withdrawing(INWARD, "c", "d"), "withdrawn quote"),
     (s.IncomingLocked(OUTWARD, CHEQUE_IN), "next commit"),
     (s.OutgoingIntended(OUTWARD, CHEQUE_IN, PAYMENT), "height 690"),
     (s.OutgoingInFlight(INWARD, HOLD, CHEQUE_OUT, 9), "the receiver's preimage"),

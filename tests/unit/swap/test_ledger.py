@@ -30,17 +30,17 @@ from gateway.swap.ledger_watch import LedgerWatch
 from gateway.swap.quote import Direction, Quote
 from gateway.swap.transitions import evolve
 from gateway.units import BlockHeight, Lovelace, Ms, Msat, Rate
-from tests.unit.swap.test_swap_machines import (
+from tests.support.swap_machines import (
     CHANNEL,
-    IN_INPUTS,
+    MEMO,
     NOW,
-    OUT_INPUTS,
     PEER,
     SECRET,
     in_context,
     out_context,
     quote,
 )
+from tests.unit.swap.test_swap_machines import IN_INPUTS, OUT_INPUTS
 
 PENDING = ("lightning.sending", "channels.offered", "lightning.held", "channels.held", "payer", "issuer")
 
@@ -103,7 +103,7 @@ def test_a_paid_invoice_is_booked_to_the_last_unit(amount: int, rate: Rate, fee:
     fee = min(fee, q.routing_budget.value)
     locked = i.ChequeLocked(PEER, CHANNEL, 3, q.cardano, NOW + Ms(1_500_000))
     paid = i.PaymentAnswer(b.PaymentSettled(SECRET, Msat(fee))) if known else i.PreimageSeen(SECRET)
-    state, rows = play(Direction.CL_TO_BTC, q, [locked, paid, i.IncomingChequeSettled("squash")])
+    state, rows = play(Direction.CL_TO_BTC, q, [locked, paid, i.IncomingChequeSettled(CHANNEL, 3, "squash")])
     assert isinstance(state, s.Done)
     sums = sums_of(rows)
     assert not [key for key in sums if key[0] in PENDING]
@@ -128,8 +128,8 @@ def test_a_received_payment_is_booked_to_the_last_unit(amount: int, rate: Rate, 
     q = priced(Direction.BTC_TO_CL, amount, rate)
     held = q.bitcoin + Msat(over)
     sequence = [
-        i.InvoiceCreated("lnbcrt1…"), i.InvoiceAnswer(b.InvoiceAccepted("x", held, BlockHeight(760))),
-        i.ChequeOffered(9), i.PreimageSeen(SECRET), i.InvoiceAnswer(b.InvoiceSettled(SECRET, held)),
+        i.InvoiceCreated("lnbcrt1…"), i.InvoiceAnswer(b.InvoiceAccepted("x", held, BlockHeight(760), MEMO)),
+        i.ChequeOffered(9), i.PreimageSeen(SECRET), i.InvoiceAnswer(b.InvoiceSettled(SECRET, held, MEMO)),
     ]  # fmt: skip
     state, rows = play(Direction.BTC_TO_CL, q, sequence)
     assert isinstance(state, s.Done)

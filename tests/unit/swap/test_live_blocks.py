@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from gateway.btc.ports import NodeInfo
-from gateway.profile import MAINNET
+from gateway.profile import MAINNET, REGTEST
 from gateway.store.codec import Codecs, dump_json, load_json
 from gateway.store.store import Store
 from gateway.swap import codecs
@@ -16,7 +16,7 @@ from gateway.swap import state as s
 from gateway.swap.live_blocks import LiveBlocks
 from gateway.swap.quote import Direction
 from gateway.units import BlockDelta, BlockHeight, Msat, PosixMs
-from tests.unit.swap.test_swap_machines import CHANNEL, NOW, quote
+from tests.support.swap_machines import CHANNEL, NOW, quote
 
 INFO = NodeInfo(b"\x03" * 33, "lnd", "0.21.0", "mainnet", BlockHeight(800_000), NOW, True)
 
@@ -24,7 +24,7 @@ INFO = NodeInfo(b"\x03" * 33, "lnd", "0.21.0", "mainnet", BlockHeight(800_000), 
 async def test_slow_blocks_stretch_every_time_lock(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a.db"
     store = await Store.open(url, network="mainnet", codecs=Codecs())
-    blocks = LiveBlocks(store, MAINNET.bitcoin)
+    blocks = LiveBlocks(store, MAINNET)
     await blocks.start()
     for n in range(145):
         tip = replace(
@@ -33,7 +33,7 @@ async def test_slow_blocks_stretch_every_time_lock(tmp_path: Path) -> None:
         assert await blocks.seen(tip) == (Fraction(5, 4) if n < 144 else Fraction(11, 5))
     await store.close()
     store = await Store.open(url, network="mainnet", codecs=Codecs())
-    again = LiveBlocks(store, MAINNET.bitcoin)
+    again = LiveBlocks(store, MAINNET)
     await again.start()
     assert again.stress == Fraction(11, 5)
     # a reorganisation: the tip of the same height is another, and what lay above it is not counted
@@ -46,6 +46,16 @@ async def test_slow_blocks_stretch_every_time_lock(tmp_path: Path) -> None:
     async with store.transaction("test") as tx:
         await tx.headers.put(810_000, 1)
         assert await tx.headers.all() == ((810_000, 1),)  # two difficulty periods are kept
+    await store.close()
+
+
+async def test_blocks_that_somebody_asks_for_stretch_nothing(tmp_path: Path) -> None:
+    """A regtest left alone over night is no slow chain."""
+    store = await Store.open(f"sqlite:///{tmp_path}/a.db", network="regtest", codecs=Codecs())
+    blocks = LiveBlocks(store, REGTEST)
+    for n in range(150):
+        tip = replace(INFO, height=BlockHeight(600 + n), best_header_ms=PosixMs(NOW.value + n * 3_600_000))
+        assert await blocks.seen(tip) == Fraction(5, 4)
     await store.close()
 
 

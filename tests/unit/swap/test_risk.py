@@ -32,7 +32,7 @@ from gateway.swap.risk_watch import RiskWatch
 from gateway.swap.runner import Key
 from gateway.swap.timelock import Clocks, cheque_timeout, outgoing_needs
 from gateway.units import BlockDelta, BlockHeight, Ms, Msat, PosixMs
-from tests.unit.swap.test_swap_machines import CHANNEL, PEER, quote
+from tests.support.swap_machines import CHANNEL, PEER, quote
 
 NOW = PosixMs(1_700_000_000_000)
 HEIGHT = BlockHeight(800_000)
