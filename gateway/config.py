@@ -53,7 +53,22 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ProviderSettings(_Section):
+    """One provider of Cardano's chain. `url` may be left out where a service has one for the network. The key is
+    read from `key_file` (mode 0600) or from the environment variable that `key_env` names, never from here."""
+
+    kind: Literal["ogmios", "blockfrost", "koios"]
+    url: str = ""
+    kupo_url: str = ""  # of an Ogmios
+    key_file: str = ""
+    key_env: str = ""
+
+
 class CardanoSettings(_Section):
+    """`provider` by name, the most trusted first; empty: one Ogmios and Kupo at the two addresses."""
+
+    provider: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,20}$")], ProviderSettings] = {}
+    quorum: Natural = 0  # providers that must agree before anything new is risked; 0: more than half
     ogmios_url: str = "ws://127.0.0.1:1337"
     kupo_url: str = "http://127.0.0.1:1442"
     reference_script: str = ""  # tx_id#index of the published validator; empty: in each transaction
@@ -227,7 +242,7 @@ def _override(raw: dict[str, Any], environment: dict[str, str]) -> None:
 
 
 def dump(raw: dict[str, Any]) -> str:
-    """TOML of plain settings (strings, ints, booleans, one level of sections)."""
+    """TOML of plain settings (strings, ints, booleans, sections within sections)."""
 
     def literal(value: object) -> str:
         if isinstance(value, bool):
@@ -237,8 +252,12 @@ def dump(raw: dict[str, Any]) -> str:
         escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
 
-    lines = [f"{k} = {literal(v)}" for k, v in raw.items() if not isinstance(v, dict)]
-    for section, values in raw.items():
-        if isinstance(values, dict):
-            lines += ["", f"[{section}]", *(f"{k} = {literal(v)}" for k, v in values.items())]
-    return "\n".join(lines) + "\n"
+    def section(name: str, values: dict[str, Any]) -> list[str]:
+        plain = [f"{k} = {literal(v)}" for k, v in values.items() if not isinstance(v, dict)]
+        lines = ["", f"[{name}]", *plain] if name and (plain or not values) else plain
+        for key, inner in values.items():
+            if isinstance(inner, dict):
+                lines += section(f"{name}.{key}" if name else key, inner)
+        return lines
+
+    return "\n".join(section("", raw)) + "\n"

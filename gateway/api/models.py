@@ -116,6 +116,31 @@ class Peer(Model):
     channels: int = 0
 
 
+class Provider(Model):
+    """One provider of Cardano's chain. `url` without user, password or query."""
+
+    name: str
+    kind: str
+    url: str
+    state: str  # ok, lagging, disagrees, limited, down, refused
+    code: str = ""
+    detail: str = ""
+    height: int = 0
+    slot: int = 0
+    behind_blocks: int = 0
+    latency_ms: int = 0
+    failures: int = 0
+    retry_ms: int = 0
+
+
+class Providers(Model):
+    """`doubt`: why nothing new is risked on what they show; empty: a quorum shows it."""
+
+    quorum: int
+    doubt: str = ""
+    providers: list[Provider]
+
+
 class OpenChannel(Model):
     peer: Hex33
     lovelace: PositiveLovelace

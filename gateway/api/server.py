@@ -163,6 +163,10 @@ def _node_routes(node: Node) -> APIRouter:
     async def send(request: m.Send) -> m.Transaction:
         return await node.wallet_send(request)
 
+    @router.get("/providers")
+    async def providers() -> m.Providers:
+        return await node.providers()
+
     @router.get("/peers")
     async def peers() -> list[m.Peer]:
         return await node.peers()

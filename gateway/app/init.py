@@ -20,15 +20,20 @@ def parse_settings(words: list[str]) -> dict[str, Any]:
     raw: dict[str, Any] = {}
     for word in words:
         name, sign, value = word.partition("=")
-        section, _, key = name.rpartition(".")
-        if not sign or not key:
+        *sections, key = name.split(".")
+        if not sign or not key or not all(sections):
             raise Refused(INVALID(field=word[:60], allowed="section.key=value"))
         literal: Any = value
         if value.lower() in ("true", "false"):
             literal = value.lower() == "true"
         elif value.lstrip("-").isdigit():
             literal = int(value)
-        (raw.setdefault(section, {}) if section else raw)[key] = literal
+        inner = raw
+        for section in sections:
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise Refused(INVALID(field=word[:60], allowed=f"{section} is one setting, not a section"))
+        inner[key] = literal
     return raw
 
 

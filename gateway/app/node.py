@@ -13,8 +13,12 @@ import structlog
 from gateway import __version__
 from gateway.api import errors as api_errors
 from gateway.api import models as m
+<<<<<<< HEAD
 from gateway.app import logs, views
 from gateway.app.accounts import Accounts
+=======
+from gateway.app import logs, providers, views
+>>>>>>> b497248 (Several chain providers act as one by a quorum, Koios among them: gateway provider status, and nothing new is risked while they disagree)
 from gateway.app.bus import Bus
 from gateway.app.init import KEYS
 from gateway.app.price_views import price_view
@@ -161,6 +165,9 @@ class GatewayNode(Accounts):
     async def wallet_send(self, request: m.Send) -> m.Transaction:
         tx_id = await self._node().chain.send(request.address, Lovelace(request.lovelace))
         return m.Transaction(tx_id=tx_id.hex())
+
+    async def providers(self) -> m.Providers:
+        return providers.view(self._node().provider)
 
     # -- peers ----------------------------------------------------------------------------------
 

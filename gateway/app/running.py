@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from gateway.app import providers
 from gateway.app.backup import back_up
 from gateway.app.bus import Bus
 from gateway.app.legs import Legs, Notices
@@ -24,9 +25,7 @@ from gateway.app.peer_swaps import PeerSwaps
 from gateway.app.prices import price_feed
 from gateway.btc.lnd import Lnd, LndOptions
 from gateway.cl.chain.clock import ChainClock, SystemClock
-from gateway.cl.chain.kupo import Kupo
-from gateway.cl.chain.ogmios import Ogmios
-from gateway.cl.chain.ogmios_kupo import OgmiosKupo
+from gateway.cl.chain.errors import DISAGREE
 from gateway.cl.channel import state as c
 from gateway.cl.data.blueprint import load_blueprint
 from gateway.cl.data.types import ChannelId, OutputRef
@@ -118,13 +117,13 @@ class Running:
         self.signer = FileSigner(self._keystore, FileGuard(self.directory / SIGNATURES), blueprint.hash)
         self.node_id = await self.signer.node_id()
         self.wallet_address = self.signer.wallet_address(profile.cardano_magic)
-        ogmios, kupo = Ogmios(settings.cardano.ogmios_url), Kupo(settings.cardano.kupo_url)
-        self.provider = OgmiosKupo(ogmios, kupo, profile.cardano_magic)
+        self.provider = providers.build(settings)
         notices, self.swaps = Notices(), PeerSwaps(self.signer)
         self.chain = ChainService(
             store, self.provider, self.signer, self.clock, profile, blueprint, AikenEvaluator(), verify,
             wallet_address=self.wallet_address, on_channel=self._on_channel, on_block=self._on_block,
-            held_seeds=self._held_seeds, reference_script=_reference(settings.cardano.reference_script),
+            held_seeds=self._held_seeds, doubt=self.provider.doubt, is_sure=self.provider.is_sure,
+            reference_script=_reference(settings.cardano.reference_script),
         )  # fmt: skip
         self.channels = Channels(
             store, self.signer, self.chain, self.clock, profile, self._policy(), verify,
@@ -239,6 +238,7 @@ class Running:
         """Jobs that never overlap with themselves; a missed one runs once, late."""
         jobs: list[tuple[str, Callable[[], Any], float]] = [
             ("rebroadcast", self.chain.rebroadcast, 20),
+            ("providers", self._look_at_providers, 20),
             ("prune", lambda: self.store.prune(system_ms() - _KEPT_MS), 3600),
             ("backup", self.back_up, 900),
             ("ledger", self.ledger.check, 10 if self.profile.name == "regtest" else 60),
@@ -265,6 +265,14 @@ class Running:
                 log.error("job.failed", job=name, why=str(error))
 
         return job
+
+    async def _look_at_providers(self) -> None:
+        """Several are asked for their tips now and then, also those that nobody follows; a dispute is an alarm."""
+        if len(self.provider.seats) > 1:
+            await self.provider.tip()
+        for seat in self.provider.seats:
+            if seat.dispute and seat.dispute not in "".join(self.alarms):
+                self.alarm(seat.name, DISAGREE.code, seat.dispute)
 
     async def back_up(self) -> None:
         database = None if self.settings.database_url else self.database

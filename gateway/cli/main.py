@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from gateway.cli import (
     commands_channel,
+<<<<<<< HEAD
     commands_ledger,
     commands_money,
     commands_node,
     commands_price,
+=======
+    commands_money,
+    commands_node,
+    commands_price,
+    commands_provider,
+>>>>>>> b497248 (Several chain providers act as one by a quorum, Koios among them: gateway provider status, and nothing new is risked while they disagree)
     commands_regtest,
 )
 from gateway.cli.app import app
 
 app.add_typer(commands_node.wallet, name="wallet")
 app.add_typer(commands_node.peer, name="peer")
+app.add_typer(commands_provider.provider, name="provider")
 app.add_typer(commands_channel.channel, name="channel")
 app.add_typer(commands_money.invoice, name="invoice")
 app.add_typer(commands_money.swap, name="swap")

@@ -20,7 +20,7 @@ from regtest.cardano.web import Disconnect, Request, Response
 
 Submit = Callable[[bytes], Awaitable[Tx]]
 
-_MODELS = {1: "PlutusV1", 2: "PlutusV2", 3: "PlutusV3"}
+MODELS = {1: "PlutusV1", 2: "PlutusV2", 3: "PlutusV3"}
 _ERRORS = {400: "Bad Request", 404: "Not Found", 425: "Mempool Full", 429: "Project Over Limit"}
 _FULL = 3997
 
@@ -232,7 +232,7 @@ class Blockfrost:
 
     def _parameters(self) -> dict[str, Any]:
         p = self._view.chain.params
-        raw = {_MODELS[language]: list(model) for language, model in sorted(p.cost_models.items())}
+        raw = {MODELS[language]: list(model) for language, model in sorted(p.cost_models.items())}
         return {
             "epoch": self._view.tip().slot // EPOCH_SLOTS,
             "min_fee_a": p.min_fee_coefficient,

@@ -18,6 +18,7 @@ from regtest.cardano.failure import Failure
 from regtest.cardano.faults import Faults, View
 from regtest.cardano.genesis import build_output, faucet_address, faucet_transaction, genesis_utxo
 from regtest.cardano.journal import Journal, Opened
+from regtest.cardano.koios import Koios
 from regtest.cardano.kupo import Kupo, decode_address
 from regtest.cardano.ogmios import LostAnswer, OgmiosServer
 from regtest.cardano.params import Params
@@ -51,6 +52,7 @@ class DevnetOptions:
     ogmios_port: int = 0
     kupo_port: int = 0
     blockfrost_port: int = 0
+    koios_port: int = 0
     control_port: int = 0
     journal: Path | None = None  # keeps the chain over a restart
 
@@ -88,8 +90,14 @@ class Devnet:
             self.options.host,
             self.options.blockfrost_port,
         )
+        self._koios_view = View(self.chain, self.faults, "koios", self.now_slot)
+        self._koios = WebServer(
+            Koios(self._koios_view, self._submit_rpc, self.options.network_magic).handle,
+            self.options.host,
+            self.options.koios_port,
+        )
         self._control = WebServer(Control(self).handle, self.options.host, self.options.control_port)
-        self._ports = (0, 0, 0, 0)
+        self._ports = (0, 0, 0, 0, 0)
         self._miner: asyncio.Task[None] | None = None
         self.stopped = asyncio.Event()
 
@@ -101,6 +109,7 @@ class Devnet:
             await self._kupo.start(),
             await self._control.start(),
             await self._blockfrost.start(),
+            await self._koios.start(),
         )
         self._closed = False
         if self.judge is not None:
@@ -115,9 +124,8 @@ class Devnet:
         self._closed = True
         if self._miner is not None:
             self._miner.cancel()
-        await asyncio.gather(
-            self._ogmios.stop(), self._kupo.stop(), self._control.stop(), self._blockfrost.stop()
-        )
+        services = (self._ogmios, self._kupo, self._control, self._blockfrost, self._koios)
+        await asyncio.gather(*(service.stop() for service in services))
         if self.judge is not None:
             await self.judge.close()
         self._journal.close()
@@ -143,6 +151,10 @@ class Devnet:
     @property
     def blockfrost_url(self) -> str:
         return f"http://{self.options.host}:{self._ports[3]}/api/v0"
+
+    @property
+    def koios_url(self) -> str:
+        return f"http://{self.options.host}:{self._ports[4]}/api/v1"
 
     # -- time and blocks ---------------------------------------------------------------------
 
@@ -263,12 +275,15 @@ class Devnet:
         self.faults.update(changes)
         self._kupo_view.freeze()
         self._blockfrost_view.freeze()
+        self._koios_view.freeze()
         if self.faults.ogmios_down:
             self._ogmios.disconnect()
         if self.faults.kupo_down:
             self._kupo.disconnect()
         if self.faults.blockfrost_down:
             self._blockfrost.disconnect()
+        if self.faults.koios_down:
+            self._koios.disconnect()
         self._ogmios.notify()
 
     def clear_faults(self) -> None:
@@ -280,6 +295,7 @@ class Devnet:
         self._ogmios.disconnect()
         self._kupo.disconnect()
         self._blockfrost.disconnect()
+        self._koios.disconnect()
 
     def _resync(self, reason: str) -> None:
         if self.judge is not None:
@@ -291,6 +307,7 @@ class Devnet:
             "ogmios_url": self.ogmios_url,
             "kupo_url": self.kupo_url,
             "blockfrost_url": self.blockfrost_url,
+            "koios_url": self.koios_url,
             "control_url": self.control_url,
             "network_magic": self.options.network_magic,
             "system_start_ms": self.chain.time.system_start_ms,

@@ -21,6 +21,9 @@ class Faults:
     blockfrost_down: bool = False
     blockfrost_lag_blocks: int = 0
     blockfrost_lie: bool = False  # blocks move, the unspent outputs stay as they were when this was set
+    koios_down: bool = False
+    koios_lag_blocks: int = 0
+    koios_lie: bool = False
     rate_limits: int = 0  # the next answers of Blockfrost are 429
     delay_ms: int = 0  # before every answer
     refuse_submits: int = 0  # the next submissions are refused (mempool full)
@@ -56,7 +59,7 @@ def _off() -> dict[str, Any]:
 
 
 class View:
-    """One service's view: `service` is the first word of its faults (ogmios, kupo, blockfrost)."""
+    """One service's view: `service` is the first word of its faults (ogmios, kupo, blockfrost, koios)."""
 
     def __init__(self, chain: Chain, faults: Faults, service: str, now_slot: Callable[[], int]) -> None:
         self.chain = chain

@@ -75,6 +75,11 @@ class RecordingNode:
         self._note("connect_peer", request)
         return m.Peer(node_id=request.node_id, address=f"{request.host}:{request.port}", connected=True)
 
+    async def providers(self) -> m.Providers:
+        self._note("providers")
+        row = m.Provider(name="ours", kind="ogmios", url="ws://h:1", state="ok", height=5)
+        return m.Providers(quorum=1, providers=[row])
+
     async def peers(self) -> list[m.Peer]:
         self._note("peers")
         return [m.Peer(node_id=PEER, address="h:1", connected=False)]

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gateway.cl.chain.clock import ChainClock
-from gateway.cl.chain.kupo import Kupo
-from gateway.cl.chain.ogmios import Ogmios
-from gateway.cl.chain.ogmios_kupo import OgmiosKupo
+from gateway.cl.chain.several import Several
 from gateway.cl.channel import effects as f
 from gateway.cl.channel import state as s
 from gateway.cl.data.blueprint import load_blueprint
@@ -41,6 +39,7 @@ from gateway.store.dispatcher import Dispatcher
 from gateway.store.store import Store
 from gateway.units import Lovelace, Ms, PosixMs
 from regtest.cardano import Devnet
+from tests.support.chain_providers import alone
 from tests.support.devnet import judged_devnet
 
 ADA = 1_000_000
@@ -80,6 +79,7 @@ class Side:
         self.notices: list[f.Notice] = []
         self.alarms: list[tuple[str, str]] = []
         self.news: list[Any] = []
+        self.connect: Callable[[Devnet], Several] = alone
         self.told = b""  # the hash of the newest block whose tick is over
         self.running = False
         self._keystore = Keystore.create(directory / "keys", "regtest", "x", _WORDS[name], _CHEAP)
@@ -96,13 +96,12 @@ class Side:
         self.signer = FileSigner(self._keystore, self._guard, self._blueprint.hash)
         self.node_id = await self.signer.node_id()
         self.address = self.signer.wallet_address(REGTEST.cardano_magic)
-        ogmios, kupo = Ogmios(self._devnet.ogmios_url), Kupo(self._devnet.kupo_url)
-        self.provider = OgmiosKupo(ogmios, kupo, REGTEST.cardano_magic)
+        self.provider = self.connect(self._devnet)
         self.clock = ChainClock()
         self.chain = ChainService(
             self.store, self.provider, self.signer, self.clock, REGTEST, self._blueprint, AikenEvaluator(),
             verify, wallet_address=self.address, on_channel=self._news, on_block=self._block,
-            held_seeds=self._held_seeds,
+            held_seeds=self._held_seeds, doubt=self.provider.doubt, is_sure=self.provider.is_sure,
         )  # fmt: skip
         least = channel_min_ada(await self.provider.params())
         policy = OpenPolicy(Lovelace(10 * ADA), PERIOD, Ms(10 * PERIOD.value), least)

@@ -64,6 +64,13 @@ proved_by(
     "cl.chain.rpc_refused",
 )
 proved_by(_HOSTILE + "test_a_bad_block_ends_the_stream_with_its_code", "cl.chain.no_transaction_cbor")
+proved_by(
+    "tests/integration/chain_contract/test_several.py::test_figures_that_only_one_says_are_not_built_on",
+    "cl.chain.providers_disagree",
+)
+proved_by(
+    "tests/unit/app/test_provider_settings.py::test_a_bad_key_is_named_and_not_shown", "config.provider_key"
+)
 _BLOCKFROST = "tests/unit/cl_chain/test_blockfrost_hostile_answers.py::"
 proved_by(
     _BLOCKFROST + "test_a_bad_tip_has_its_code_and_field", "cl.chain.key_refused", "cl.chain.rate_limited"

@@ -8,22 +8,15 @@ tells). Source: Blockfrost's OpenAPI description (0.1.88).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 from gateway.cl.chain import blockfrost_forms as form
 from gateway.cl.chain import fields as f
-from gateway.cl.chain.errors import (
-    INCONSISTENT,
-    INPUTS_SPENT,
-    MALFORMED,
-    MEMPOOL,
-    REFUSED,
-    SUBMIT_REFUSED,
-    WRONG_NETWORK,
-)
-from gateway.cl.chain.guards import WALKS, TipGuard, block_time, only_new
+from gateway.cl.chain.errors import INCONSISTENT, WRONG_NETWORK
+from gateway.cl.chain.guards import TipGuard, block_time, only_new, unmoved
 from gateway.cl.chain.http import JsonHttp
+from gateway.cl.chain.ledger_words import submitted
 from gateway.cl.chain.outputs import Outputs, proven
 from gateway.cl.chain.points import ORIGIN
 from gateway.cl.chain.polled import Header, Polled
@@ -34,9 +27,7 @@ from gateway.cl.ports import (
     ChainParams,
     EraSummary,
     Point,
-    SubmitRefused,
     SubmitResult,
-    Submitted,
     SubmitUnknown,
     Tip,
     Utxo,
@@ -50,11 +41,6 @@ PAGE = 100  # the API's largest
 MOST_PAGES = 1_000
 KEPT_BLOCKS = 5_000
 POLL_S = 5.0  # 17,280 questions a day at the tip, a third of the free plan
-
-_FULL = 425
-# What the ledger itself says comes wrapped in these; anything else under a 400 is not about the transaction.
-_LEDGER_WORDS = ("TxSubmitFail", "TxCmdTxReadError", "ApplyTxError", "TxValidationError", "DecoderError")
-_SPENT_WORDS = ("BadInputsUTxO", "All inputs are spent")
 
 
 class Blockfrost:
@@ -90,10 +76,10 @@ class Blockfrost:
         return ChainParams(form.protocol(value), await self._time_line(), self._magic, start)
 
     async def utxos_at(self, address: str) -> tuple[Utxo, ...]:
-        return await self._unmoved(lambda: self._at(address))
+        return await unmoved(self.tip, lambda: self._at(address))
 
     async def utxos_of_policy(self, policy_id: bytes) -> tuple[Utxo, ...]:
-        return await self._unmoved(lambda: self._of_policy(policy_id))
+        return await unmoved(self.tip, lambda: self._of_policy(policy_id))
 
     async def utxos_by_ref(self, refs: Sequence[OutputRef]) -> tuple[Utxo, ...]:
         """Those of `refs` that are unspent, in their order."""
@@ -151,20 +137,6 @@ class Blockfrost:
         found = [utxo for address in holders for utxo in await self._at(address)]
         held = [u for u in found if any(key[:28] == policy_id for key, _ in u.assets)]
         return tuple(sorted(held, key=lambda u: (u.ref.tx_id, u.ref.index)))
-
-    async def _unmoved(self, walk: Callable[[], Awaitable[T]]) -> T:
-        """A list of several answers holds together only when no block came between them."""
-        for left in reversed(range(WALKS)):
-            before = await self.tip()
-            try:
-                found = await walk()
-            except Refused as refused:
-                if left == 0 or refused.rejection.spec is not INCONSISTENT:
-                    raise
-                continue
-            if left == 0 or (await self.tip()).point == before.point:
-                return found
-        raise AssertionError("the last walk returns or raises")
 
     # --- ChainFollower -------------------------------------------------------------------------
 
@@ -228,15 +200,7 @@ class Blockfrost:
             answer = await self.http.ask("POST", "/tx/submit", content=tx_cbor, headers=headers)
         except Refused as error:
             return SubmitUnknown(error.rejection)
-        if answer.status == 200:
-            if answer.value == tx_id.hex():
-                return Submitted(tx_id)
-            if answer.value is None:
-                return SubmitUnknown(MALFORMED(field="/tx/submit", got=answer.words[:80], allowed="JSON"))
-            return SubmitUnknown(
-                INCONSISTENT(field="transaction.id", got=str(answer.value)[:80], allowed=tx_id.hex())
-            )
-        return not_submitted(answer.status, answer.words)
+        return submitted("/tx/submit", tx_id, answer)
 
     # --- what the provider says of itself ------------------------------------------------------
 
@@ -288,16 +252,3 @@ class Blockfrost:
             start = f.whole(f.get(genesis, "genesis", "system_start"), "genesis.system_start", 1 << 40)
             self._checked = PosixMs(start * 1000)
         return self._checked
-
-
-def not_submitted(status: int, words: str) -> SubmitRefused | SubmitUnknown:
-    """Only the ledger's own no is a refusal; all else leaves the transaction's fate open."""
-    detail = words[:400]
-    if status == _FULL:
-        return SubmitUnknown(MEMPOOL(field="mempool", got=status, detail=detail))
-    if status in (400, 422):
-        if any(word in words for word in _SPENT_WORDS):
-            return SubmitRefused(INPUTS_SPENT(field="inputs", got=status, detail=detail), inputs_spent=True)
-        if any(word in words for word in _LEDGER_WORDS):
-            return SubmitRefused(SUBMIT_REFUSED(field="transaction", got=status, detail=detail))
-    return SubmitUnknown(REFUSED(field="/tx/submit", got=status, detail=detail))

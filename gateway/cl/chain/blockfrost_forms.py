@@ -30,6 +30,10 @@ def quantity(value: object, where: str) -> int:
     return f.whole(int(shown), where)
 
 
+def lovelace(value: object, where: str) -> Lovelace:
+    return Lovelace(quantity(value, where))
+
+
 def header(value: object, where: str, time_ms: PosixMs) -> Header:
     parent = f.get(value, where, "previous_block")
     return Header(
@@ -53,18 +57,18 @@ def output_ref(value: object, where: str) -> OutputRef:
 
 def told(value: object, where: str) -> dict[str, object]:
     """What the index says of an output, by the names of `Utxo`."""
-    lovelace, assets = 0, dict[bytes, int]()
+    ada, assets = 0, dict[bytes, int]()
     for n, row in enumerate(f.items(f.get(value, where, "amount"), f"{where}.amount")):
         at = f"{where}.amount[{n}]"
         unit, held = f.text(f.get(row, at, "unit"), f"{at}.unit"), quantity(f.get(row, at, "quantity"), at)
         if unit == "lovelace":
-            lovelace = held
+            ada = held
         else:
             assets[f.octets(unit, f"{at}.unit")] = held
     # Not the datum: indexes are known to write one anew, and then differ from the bytes that count.
     return {
         "address": f.text(f.get(value, where, "address"), f"{where}.address"),
-        "lovelace": Lovelace(lovelace),
+        "lovelace": Lovelace(ada),
         "assets": tuple(sorted(assets.items())),
     }
 
@@ -114,31 +118,59 @@ def protocol(value: object) -> dict[str, Any]:
     def ratio(name: str) -> str:
         return decimal(f.get(p, "parameters", name), f"parameters.{name}")
 
-    models = f.obj(f.get(p, "parameters", "cost_models_raw"), "parameters.cost_models_raw")
+    return shaped(
+        models=f.obj(f.get(p, "parameters", "cost_models_raw"), "parameters.cost_models_raw"),
+        min_fee=(whole("min_fee_a"), whole("min_fee_b")),
+        ref_script_byte=ratio("min_fee_ref_script_cost_per_byte"),
+        utxo_byte=text("coins_per_utxo_size"),
+        sizes=(whole("max_tx_size"), text("max_val_size")),
+        collateral=(whole("collateral_percent"), whole("max_collateral_inputs")),
+        prices=(ratio("price_mem"), ratio("price_step")),
+        tx_units=(text("max_tx_ex_mem"), text("max_tx_ex_steps")),
+        block_units=(text("max_block_ex_mem"), text("max_block_ex_steps")),
+        version=(whole("protocol_major_ver"), whole("protocol_minor_ver")),
+    )
+
+
+def shaped(
+    *,
+    models: dict[str, Any],
+    min_fee: tuple[int, int],
+    ref_script_byte: str,
+    utxo_byte: int,
+    sizes: tuple[int, int],
+    collateral: tuple[int, int],
+    prices: tuple[str, str],
+    tx_units: tuple[int, int],
+    block_units: tuple[int, int],
+    version: tuple[int, int],
+) -> dict[str, Any]:
+    """Ogmios's names. Pairs: fee a byte and fixed; transaction and value in bytes; percent and inputs of
+    collateral; memory and steps; major and minor. `models` by Blockfrost's and Koios's names of languages."""
     return {
-        "minFeeCoefficient": whole("min_fee_a"),
-        "minFeeConstant": _ada(whole("min_fee_b")),
+        "minFeeCoefficient": min_fee[0],
+        "minFeeConstant": _ada(min_fee[1]),
         "minFeeReferenceScripts": {
             "range": REF_SCRIPT_RANGE,
-            "base": ratio("min_fee_ref_script_cost_per_byte"),
+            "base": ref_script_byte,
             "multiplier": REF_SCRIPT_MULTIPLIER,
         },
-        "minUtxoDepositCoefficient": text("coins_per_utxo_size"),
+        "minUtxoDepositCoefficient": utxo_byte,
         "minUtxoDepositConstant": _ada(0),
-        "maxTransactionSize": {"bytes": whole("max_tx_size")},
-        "maxValueSize": {"bytes": text("max_val_size")},
-        "collateralPercentage": whole("collateral_percent"),
-        "maxCollateralInputs": whole("max_collateral_inputs"),
+        "maxTransactionSize": {"bytes": sizes[0]},
+        "maxValueSize": {"bytes": sizes[1]},
+        "collateralPercentage": collateral[0],
+        "maxCollateralInputs": collateral[1],
         "plutusCostModels": {
             ours: cost_model(models[theirs], theirs)
             for theirs, ours in _LANGUAGES.items()
             if theirs in models
         },
-        "scriptExecutionPrices": {"memory": ratio("price_mem"), "cpu": ratio("price_step")},
-        "maxExecutionUnitsPerTransaction": {"memory": text("max_tx_ex_mem"), "cpu": text("max_tx_ex_steps")},
-        "maxExecutionUnitsPerBlock": {"memory": text("max_block_ex_mem"), "cpu": text("max_block_ex_steps")},
+        "scriptExecutionPrices": {"memory": prices[0], "cpu": prices[1]},
+        "maxExecutionUnitsPerTransaction": {"memory": tx_units[0], "cpu": tx_units[1]},
+        "maxExecutionUnitsPerBlock": {"memory": block_units[0], "cpu": block_units[1]},
         "maxReferenceScriptsSize": {"bytes": MAX_REF_SCRIPTS},
-        "version": {"major": whole("protocol_major_ver"), "minor": whole("protocol_minor_ver")},
+        "version": {"major": version[0], "minor": version[1]},
     }
 
 

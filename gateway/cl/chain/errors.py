@@ -145,3 +145,11 @@ KEY_REFUSED = define(
     "Check the key (its file or environment variable), its network, and that the plan has not run out.",
     502,
 )
+DISAGREE = define(
+    "cl.chain.providers_disagree",
+    Fault.ENVIRONMENT,
+    Action.RETRY,
+    "the chain providers contradict each other, and not enough of them agree",
+    "See gateway provider status. Nothing new is risked until they agree: remove the provider that is wrong.",
+    502,
+)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from gateway.cl.chain.eras import time_of
 from gateway.cl.chain.errors import BACKWARDS, INCONSISTENT
 from gateway.cl.chain.points import SECURITY_BLOCKS
 from gateway.cl.ports import EraSummary, Tip
 from gateway.errors import Refused
 from gateway.units import PosixMs, Slot
+
+T = TypeVar("T")
 
 WALKS = 3  # a list that changes under our hands is walked anew so many times
 
@@ -33,6 +38,21 @@ def block_time(eras: tuple[EraSummary, ...], slot: Slot, told_s: int) -> PosixMs
     if moment.value // 1000 != told_s:
         raise Refused(INCONSISTENT(field="block.time", got=told_s, allowed=moment.value // 1000))
     return moment
+
+
+async def unmoved(tip: Callable[[], Awaitable[Tip]], walk: Callable[[], Awaitable[T]]) -> T:
+    """A list of several answers holds together only when no block came between them."""
+    for left in reversed(range(WALKS)):
+        before = await tip()
+        try:
+            found = await walk()
+        except Refused as refused:
+            if left == 0 or refused.rejection.spec is not INCONSISTENT:
+                raise
+            continue
+        if left == 0 or (await tip()).point == before.point:
+            return found
+    raise AssertionError("the last walk returns or raises")
 
 
 def only_new(seen: set[object], key: object, where: str) -> None:

@@ -38,7 +38,7 @@ from gateway.cl.l1.parse import ChannelOutput, parse_output
 from gateway.cl.node import chain_rows
 from gateway.cl.node.wallet import OwnTransactions, Wallet
 from gateway.cl.node.watched import Watched
-from gateway.cl.ports import ChainProvider, Evaluator, Signer, Utxo
+from gateway.cl.ports import ChainProvider, Evaluator, Point, Signer, Utxo
 from gateway.errors import Refused, Rejection
 from gateway.profile import NetworkProfile
 from gateway.store.store import Store
@@ -51,7 +51,8 @@ OnChannel = Callable[[t.ChannelId, i.Input], Awaitable[None]]
 
 
 class ChainService:
-    """Implements channels.Chain. `held_seeds` names outputs that openings under way will spend."""
+    """Implements channels.Chain. `held_seeds` names outputs that openings under way will spend; `doubt` says why
+    the provider is not believed just now, and `is_sure` whether it is for a block."""
 
     def __init__(
         self,
@@ -68,11 +69,14 @@ class ChainService:
         on_channel: OnChannel,
         on_block: Callable[[], Awaitable[None]],
         held_seeds: Callable[[], frozenset[t.OutputRef]] = frozenset,
+        doubt: Callable[[], str] = str,
+        is_sure: Callable[[Point], bool] = lambda _: True,
         reference_script: t.OutputRef | None = None,
     ) -> None:
         self._store, self._provider, self._clock = store, provider, clock
         self._profile, self._blueprint = profile, blueprint
         self._on_channel, self._on_block = on_channel, on_block
+        self._doubt, self._is_sure = doubt, is_sure
         self._own = OwnTransactions(store, provider, provider)
         self._wallet = Wallet(
             self._own, provider, signer, clock, profile, blueprint, evaluator, verify,
@@ -255,8 +259,11 @@ class ChainService:
             self._watched.add(channel, our_key)
 
     def settled_time(self) -> PosixMs:
-        """The time of the block at safe depth; 0 while there is none."""
-        deep = self._view.at_depth(self._profile.safe_depth)
+        """The time of the newest block at safe depth that the providers agree on; 0 while there is none. What has
+        not happened by then is proven, so a block that one provider alone shows proves nothing (W2)."""
+        depth = self._profile.safe_depth
+        while (deep := self._view.at_depth(depth)) is not None and not self._is_sure(deep.point):
+            depth += 1
         return PosixMs(0) if deep is None else deep.time_ms
 
     async def pick_seed(self, amount: Lovelace) -> t.OutputRef:
@@ -360,14 +367,14 @@ class ChainService:
         quiet_ms = (asyncio.get_running_loop().time() - self._heard) * 1000
         if quiet_ms > silence.value or self._clock.now() > newest.time_ms + silence:
             return f"no Cardano block for {silence.value // 1000} s"
-        return ""
+        return self._doubt()
 
     def health(self) -> dict[str, Any]:
         newest = self._view.newest
         trouble = self._trouble
         return {
             "ok": trouble is None and newest is not None and not self._bug,
-            "detail": self._bug if trouble is None else f"{trouble.code}: {trouble}",
+            "detail": self._bug or self._doubt() if trouble is None else f"{trouble.code}: {trouble}",
             "height": 0 if newest is None else newest.height,
             "slot": 0 if newest is None else newest.point.slot.value,
             "time_ms": 0 if newest is None else newest.time_ms.value,

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, cast
 
 import pytest
 
@@ -124,10 +125,11 @@ async def take(
 ) -> list[ChainEvent]:
     events: list[ChainEvent] = []
     async with asyncio.timeout(seconds):
-        async for event in provider.follow(points):
-            events.append(event)
-            if len(events) == count:
-                break
+        async with aclosing(cast(AsyncGenerator[ChainEvent, None], provider.follow(points))) as told:
+            async for event in told:
+                events.append(event)
+                if len(events) == count:
+                    break
     return events
 
 
@@ -198,11 +200,11 @@ async def test_another_network_is_refused(devnet: Devnet, kind: Kind) -> None:
 
 
 async def test_provider_down_and_back(devnet: Devnet, kind: Kind, provider: ChainProvider) -> None:
-    for fault in kind.down:
-        devnet.set_faults(**{fault: True})
+    for outage in range(len(kind.outages)):
+        kind.cut(devnet, outage)
         assert await refusal(provider.utxos_at(HOME)) == "cl.chain.provider_down"
         devnet.clear_faults()
-    devnet.set_faults(**{kind.down[0]: True})
+    kind.cut(devnet)
     assert await refusal(provider.tip()) == "cl.chain.provider_down"
     devnet.clear_faults()
     assert await provider.utxos_at(HOME) == ()
@@ -295,7 +297,7 @@ async def test_follow_waits_at_the_tip_and_ends_when_the_link_is_lost(
         arrived.clear()
         devnet.mine()
     await asyncio.wait_for(arrived.wait(), 10)
-    devnet.set_faults(**{kind.down[0]: True})
+    kind.cut(devnet)
     assert await refusal(asyncio.wait_for(task, 10)) == "cl.chain.provider_down"
     assert [type(event) for event in events[:2]] == [RollBackward, RollForward]
 
@@ -433,7 +435,7 @@ async def test_a_follower_rides_out_an_outage(devnet: Devnet, kind: Kind, provid
     run = Run(provider, Rows())
     devnet.mine(2)
     await run.reach(devnet)
-    devnet.set_faults(**{kind.down[0]: True})
+    kind.cut(devnet)
     devnet.mine(5)
     async with asyncio.timeout(10):
         while len(run.troubles) < 3:

@@ -23,6 +23,7 @@ ROUTES = [
     ("GET", "/v1/wallet/address", None, 200), ("GET", "/v1/wallet/balance", None, 200),
     ("GET", "/v1/wallet/utxos", None, 200),
     ("POST", "/v1/wallet/send", {"address": "addr_test1xyz", "lovelace": 5}, 200),
+    ("GET", "/v1/providers", None, 200),
     ("GET", "/v1/peers", None, 200), ("POST", "/v1/peers", {"node_id": PEER, "host": "h", "port": 1}, 200),
     ("GET", "/v1/channels", None, 200), ("POST", "/v1/channels", {"peer": PEER, "lovelace": 5}, 202),
     ("GET", f"/v1/channels/{CHANNEL_ID}", None, 200),

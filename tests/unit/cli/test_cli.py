@@ -61,6 +61,7 @@ def cli(served: tuple[RecordingNode, Path]) -> Invoke:
         (("status",), "running"), (("wallet", "address"), "addr_test1xyz"),
         (("wallet", "balance"), "1.500000 ada in 2 outputs"), (("wallet", "utxos"), "aa#0"),
         (("wallet", "send", "addr_test1xyz", "1000000", "--yes"), HASH), (("peer", "list"), "no"),
+        (("provider", "status"), "1 of 1 must agree"),
         (("peer", "connect", f"{PEER}@127.0.0.1:9911"), "127.0.0.1:9911"),
         (("channel", "list"), "60.000000"), (("channel", "show", CHANNEL_ID), "60000000"),
         (("channel", "open", PEER, "5000000"), "opening"), (("channel", "add", CHANNEL_ID, "7"), CHANNEL_ID),
