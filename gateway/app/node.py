@@ -13,12 +13,8 @@ import structlog
 from gateway import __version__
 from gateway.api import errors as api_errors
 from gateway.api import models as m
-<<<<<<< HEAD
-from gateway.app import logs, views
-from gateway.app.accounts import Accounts
-=======
 from gateway.app import logs, providers, views
->>>>>>> b497248 (Several chain providers act as one by a quorum, Koios among them: gateway provider status, and nothing new is risked while they disagree)
+from gateway.app.accounts import Accounts
 from gateway.app.bus import Bus
 from gateway.app.init import KEYS
 from gateway.app.price_views import price_view

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from gateway.cli import (
     commands_channel,
-<<<<<<< HEAD
     commands_ledger,
     commands_money,
     commands_node,
     commands_price,
-=======
-    commands_money,
-    commands_node,
-    commands_price,
     commands_provider,
->>>>>>> b497248 (Several chain providers act as one by a quorum, Koios among them: gateway provider status, and nothing new is risked while they disagree)
     commands_regtest,
 )
 from gateway.cli.app import app
