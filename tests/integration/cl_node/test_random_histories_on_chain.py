@@ -203,6 +203,7 @@ async def pairs(run: Run, numbers: range) -> None:
         for side in world.sides
     ]
     histories = [one for one, _ in batch]
+    await world.mine(3)  # no rollback of what follows takes an opening away
     with on(run.trouble):
         for one, name in batch:
             await run.use(one, random.Random(name))
