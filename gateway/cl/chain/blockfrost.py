@@ -17,6 +17,7 @@ from gateway.cl.chain.errors import INCONSISTENT, WRONG_NETWORK
 from gateway.cl.chain.guards import TipGuard, block_time, only_new, unmoved
 from gateway.cl.chain.http import JsonHttp
 from gateway.cl.chain.ledger_words import submitted
+from gateway.cl.chain.networks import checked_eras, checked_start
 from gateway.cl.chain.outputs import Outputs, proven
 from gateway.cl.chain.points import ORIGIN
 from gateway.cl.chain.polled import Header, Polled
@@ -239,7 +240,8 @@ class Blockfrost:
 
     async def _time_line(self) -> tuple[EraSummary, ...]:
         if not self._eras:
-            self._eras = form.eras(await self._get("/network/eras"), await self._start())
+            found = form.eras(await self._get("/network/eras"), await self._start())
+            self._eras = checked_eras(self._magic, found)
         return self._eras
 
     async def _start(self) -> PosixMs:
@@ -250,5 +252,5 @@ class Blockfrost:
             if magic != self._magic:
                 raise Refused(WRONG_NETWORK(field="network_magic", got=magic, allowed=self._magic))
             start = f.whole(f.get(genesis, "genesis", "system_start"), "genesis.system_start", 1 << 40)
-            self._checked = PosixMs(start * 1000)
+            self._checked = checked_start(self._magic, PosixMs(start * 1000))
         return self._checked

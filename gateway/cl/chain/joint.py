@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from gateway.cl.chain.agreement import Agreement
 from gateway.cl.chain.errors import DOWN, RATE_LIMITED
-from gateway.cl.chain.seat import LAG_BLOCKS, Seat
+from gateway.cl.chain.seat import Seat
 from gateway.cl.ports import ChainEvent, Point
 from gateway.errors import Refused, Rejection
 
@@ -55,6 +55,8 @@ class Joint:
             return
         agreement = self._agreement = Agreement(points, self._quorum, tuple(self._seats))
         self._passed_over, self._stuck_since = set(), None
+        for seat in self._seats.values():
+            seat.late = False
         self._trying, self._refusals = {}, {}
         nobody = all(seat.resting for seat in self._seats.values())  # then each is tried at once
         tasks = {name: self._start(seat, agreement, nobody) for name, seat in self._seats.items()}
@@ -175,13 +177,14 @@ class Joint:
             if any(name in side for side in sides):
                 self._seats[name].differs("another block than the rest shows")
             else:
-                self._seats[name].behind = max(self._seats[name].behind, LAG_BLOCKS + 1)
+                self._seats[name].late = True
         self._stuck_since = None
 
     def _forgive(self, agreement: Agreement) -> None:
         for name in list(self._passed_over):
             if agreement.keeps_up(name):
                 self._passed_over.discard(name)
+                self._seats[name].late = False
                 self._seats[name].differs("")
         for seat in self._seats.values():
             by_block = seat.dispute.startswith(("another block", "other transactions"))

@@ -18,6 +18,7 @@ from gateway.cl.chain.errors import INCONSISTENT, WRONG_NETWORK
 from gateway.cl.chain.guards import TipGuard, block_time, only_new, unmoved
 from gateway.cl.chain.http import JsonHttp
 from gateway.cl.chain.ledger_words import submitted
+from gateway.cl.chain.networks import checked_eras, checked_start
 from gateway.cl.chain.outputs import Outputs, proven
 from gateway.cl.chain.polled import Header, Polled
 from gateway.cl.chain.txcbor import transaction_id
@@ -253,7 +254,8 @@ class Koios:
             zero = told * 1000 - shape.point(row, "tip").slot.value * self._slot_ms
             if zero < 0:
                 raise f.malformed("tip.block_time", told, "a time after the slots before it")
-            self._line = (EraSummary(Slot(0), PosixMs(zero), self._slot_ms, None),)
+            line = (EraSummary(Slot(0), PosixMs(zero), self._slot_ms, None),)
+            self._line = checked_eras(self._magic, line)
         return self._line
 
     async def _start(self) -> PosixMs:
@@ -269,7 +271,8 @@ class Koios:
             length = shape.count(f.get(rows[0], "genesis", "slotlength"), "genesis.slotlength")
             if not 1 <= length <= 60:
                 raise f.malformed("genesis.slotlength", length, "1 to 60 s")
-            self._slot_ms, self._checked = length * 1000, PosixMs(start * 1000)
+            self._slot_ms = length * 1000
+            self._checked = checked_start(self._magic, PosixMs(start * 1000))
         return self._checked
 
 

@@ -28,6 +28,7 @@ from gateway.cl.chain.errors import (
     WRONG_NETWORK,
 )
 from gateway.cl.chain.kupo import Kupo, Matches
+from gateway.cl.chain.networks import checked_eras, checked_start
 from gateway.cl.chain.ogmios import Ogmios, RpcError
 from gateway.cl.chain.points import ORIGIN, SECURITY_BLOCKS
 from gateway.cl.chain.txcbor import transaction_id
@@ -257,7 +258,7 @@ class OgmiosKupo:
             raise f.malformed("startTime", shown, "an ISO 8601 time") from None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return PosixMs((moment - _EPOCH) // _MILLISECOND)
+        return checked_start(self._magic, PosixMs((moment - _EPOCH) // _MILLISECOND))
 
     async def _eras(self, start: PosixMs) -> tuple[tuple[EraSummary, ...], Slot | None]:
         """The eras (the last one open) and the slot up to which the ledger vouches for them."""
@@ -284,7 +285,7 @@ class OgmiosKupo:
             if n + 1 == len(rows):
                 horizon, last = last, None
             eras.append(EraSummary(first, begin, length_ms, last))
-        return tuple(eras), horizon
+        return checked_eras(self._magic, eras), horizon
 
 
 class _Times:

@@ -35,6 +35,7 @@ class Seat:
     latency_ms: int = 0
     failures: int = 0  # since the last good answer
     behind: int = 0  # blocks behind the best
+    late: bool = False  # lacked a block that others had, for longer than is allowed
     trouble: Rejection | None = None
     dispute: str = ""  # what it shows otherwise than the rest
     _again: float = field(default=0.0)
@@ -57,7 +58,11 @@ class Seat:
             return "refused" if self.trouble.spec.action is Action.STOP else "down"
         if self.dispute:
             return "disagrees"
-        return "lagging" if self.behind > LAG_BLOCKS else "ok"
+        return "lagging" if self.lags else "ok"
+
+    @property
+    def lags(self) -> bool:
+        return self.late or self.behind > LAG_BLOCKS
 
     async def ask(self, work: Callable[[ChainProvider], Awaitable[T]]) -> T:
         """Notes how it went; raises what the provider raises."""

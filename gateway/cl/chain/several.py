@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from gateway.cl.chain.errors import DISAGREE, DOWN, RATE_LIMITED
 from gateway.cl.chain.joint import Joint
-from gateway.cl.chain.seat import LAG_BLOCKS, Seat
+from gateway.cl.chain.seat import Seat
 from gateway.cl.data.types import OutputRef
 from gateway.cl.l1.protocol import read_figures
 from gateway.cl.ports import (
@@ -180,7 +180,7 @@ class Several:
     def _ready(self) -> list[Seat]:
         """Who has not just failed and is not far behind; else everyone that does not ask us to wait."""
         awake = [seat for seat in self.seats if not seat.resting]
-        return [seat for seat in awake if seat.behind <= LAG_BLOCKS] or [
+        return [seat for seat in awake if not seat.lags] or [
             seat for seat in self.seats if seat.trouble is None or seat.trouble.spec is not RATE_LIMITED
         ]
 
