@@ -24,6 +24,7 @@ from gateway.app.legs import Legs, Notices
 from gateway.app.peer_swaps import PeerSwaps
 from gateway.app.prices import price_feed
 from gateway.btc.lnd import Lnd, LndOptions
+from gateway.btc.ports import Holdings
 from gateway.cl.chain.clock import ChainClock, SystemClock
 from gateway.cl.chain.errors import DISAGREE
 from gateway.cl.channel import state as c
@@ -144,7 +145,7 @@ class Running:
         )
         self.lnd = self._lnd()
         self.prices = price_feed(settings, store)
-        holdings = None if self.lnd is None else self.lnd.holdings
+        holdings = None if self.lnd is None else self._holdings
         self.ledger = LedgerWatch(self.store, self.legs.settled_total, holdings, self.alarm)
         self.engine = None if self.lnd is None or not settings.swap.enabled else self._engine(self.lnd)
         notices.engine, notices.client, notices.legs = self.engine, self.client, self.legs
@@ -177,6 +178,13 @@ class Running:
                 tick_s=1.0 if quick else 5.0, accepted_node=self.settings.bitcoin.node_id
             ),
         )  # fmt: skip
+
+    async def _holdings(self) -> Holdings:
+        """Of the node that the swaps go through: another one's say nothing about our books."""
+        assert self.lnd is not None
+        if self.engine is not None:
+            await self.engine.identity.info()
+        return await self.lnd.holdings()
 
     def _blind(self) -> str:
         """Why no new risk may be taken: the chain is not seen as it is, or the ledger differs from what is there."""

@@ -111,9 +111,9 @@ class SwapEngine:
         self.runner = Runner(store, machines, self._perform, self._changed)
         self.blocks = LiveBlocks(store, profile)
         self.risks = RiskWatch(self.runner, legs, clock, profile, self._clocks, self.constants)
-        self._identity = Identity(store, bitcoin, self._options.accepted_node, self._any_risk)
+        self.identity = Identity(store, bitcoin, self._options.accepted_node, self._any_risk)
         self._outgoing = Outgoing(
-            bitcoin, legs, profile, self._identity,
+            bitcoin, legs, profile, self.identity,
             clocks=self._clocks, constants=self.constants, why_paused=self._why_paused,
         )  # fmt: skip
 
@@ -156,7 +156,7 @@ class SwapEngine:
     # -- what decisions see -------------------------------------------------------------------
 
     async def _clocks(self) -> Clocks:
-        info = await self._identity.info()
+        info = await self.identity.info()
         if not info.synced:
             raise Refused(errors.PAUSED(detail="the Lightning node is not synced"))
         silence = self._profile.bitcoin_silence
@@ -281,7 +281,7 @@ class SwapEngine:
             clocks=await self._clocks(),
             constants=await self.constants(),
             liquidity=liquidity,
-            own_node=(await self._identity.info()).node_id,
+            own_node=(await self.identity.info()).node_id,
             hash_in_use=await self._hash_in_use(kind, hashlock),
         )
 

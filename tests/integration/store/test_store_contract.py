@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,37 @@ async def test_a_reader_neither_waits_nor_writes(store: Store) -> None:
 
     assert await refused(write()) == "store.read_only"
     await raise_by(store, "b", 1)
+
+
+async def test_ledger_rows_headers_and_swap_inputs(store: Store) -> None:
+    async with store.transaction("books") as tx:
+        for number in (1, 2, 10):
+            legs = [Leg("channels", "lovelace", number), Leg("operator", "lovelace", -number)]
+            await tx.audit.post(f"swap.out/ab_.{number}/1", [replace(one, memo=f"m{number}") for one in legs])
+        await tx.audit.post("l1tx/ab", [Leg("cost.chain", "lovelace", 7), Leg("wallet", "lovelace", -7)])
+        assert await tx.audit.count("swap.out/") == 3
+        assert await tx.audit.count("swap.out/ab_.1/") == 1  # and not of swap 10
+        assert await tx.audit.count("swap.out/abx") == 0  # _ is a character, no pattern
+        assert await tx.audit.last_memo("swap.out/") == "m10"
+        assert await tx.audit.last_memo("opening/") is None
+        rows = await tx.audit.rows(prefix="swap.out/ab_.2/")
+        assert [(one.account, one.amount, one.memo) for one in rows] == [
+            ("channels", 2, "m2"), ("operator", -2, "m2"),
+        ]  # fmt: skip
+        everything = await tx.audit.rows()
+        assert [one.id for one in everything] == sorted(one.id for one in everything)
+        assert await tx.audit.rows(after=everything[2].id, limit=2) == everything[3:5]
+        assert await tx.audit.rows(until_ms=everything[0].created_ms) == ()
+        assert (await tx.audit.balances())["operator", "lovelace"] == -13
+        await tx.swap_inputs.put("swap.out", "ab.1", 4, b"second")
+        await tx.swap_inputs.put("swap.out", "ab.1", 1, b"first")
+        found = await tx.swap_inputs.of("swap.out", "ab.1")
+        assert [(one.version, one.payload) for one in found] == [(1, b"first"), (4, b"second")]
+        for height, time in ((5, 50), (6, 60), (6, 61)):  # a reorganisation replaces a height
+            await tx.headers.put(height, time)
+        assert await tx.headers.all() == ((5, 50), (6, 61))
+        await tx.headers.put(10_000, 1)
+        assert await tx.headers.all() == ((10_000, 1),)
 
 
 async def test_small_tables(store: Store) -> None:
