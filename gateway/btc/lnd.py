@@ -126,16 +126,23 @@ class Lnd:
         )
 
     async def holdings(self) -> p.Holdings:
-        """An HTLC of ours in flight counts as LND's "unsettled remote": it is the peer's only once it is settled."""
+        """An HTLC of ours in flight counts as LND's "unsettled remote": it is the peer's only once it is settled.
+
+        Who opened a channel pays its commitment's fee, which moves with fee rates and HTLCs: it is what the balances
+        leave of the capacity. LND's own `commit_fee` also counts outputs that are too small to exist."""
         request = stubs.lightning_pb2.ChannelBalanceRequest()
         answer = await self._rpc.call(
             self._lightning.ChannelBalance(request, timeout=CALL_S), "ChannelBalance"
         )
         listing = stubs.lightning_pb2.ListChannelsRequest()
         channels = await self._rpc.call(self._lightning.ListChannels(listing, timeout=CALL_S), "ListChannels")
-        fees = sum(int(one.commit_fee) for one in channels.channels if one.initiator)
+        ours = [one for one in channels.channels if one.initiator]
+        fees = sum(_commitment_fee(one) for one in ours)
         owned = int(answer.local_balance.msat) + int(answer.unsettled_remote_balance.msat) + fees * 1000
-        return p.Holdings(Msat(owned), tuple(sorted(one.channel_point for one in channels.channels)))
+        # two balances and each HTLC rounded down, now and when the ledger began
+        slack = sum(4 + len(one.pending_htlcs) for one in ours)
+        points = tuple(sorted(one.channel_point for one in channels.channels))
+        return p.Holdings(Msat(owned), points, Msat(slack * 1000))
 
     # -- payments -------------------------------------------------------------------------------
 
@@ -323,6 +330,12 @@ class Lnd:
 
 def _words(error: grpc.aio.AioRpcError) -> str:
     return f"{error.code().name}: {(error.details() or '')[:200]}"
+
+
+def _commitment_fee(channel: Any) -> int:
+    """Satoshis, anchors included."""
+    locked = sum(int(one.amount) for one in channel.pending_htlcs)
+    return int(channel.capacity) - int(channel.local_balance) - int(channel.remote_balance) - locked
 
 
 def _no_invoice(error: grpc.aio.AioRpcError) -> bool:

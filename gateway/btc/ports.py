@@ -52,6 +52,7 @@ class Holdings:
 
     owned: Msat  # local balances, our HTLCs in flight, and the commitment fees that we pay
     channels: tuple[str, ...]  # funding outputs, sorted
+    slack: Msat  # `owned` may be off by this much: the node tells some of its parts in whole satoshis
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,7 @@ def is_balanced(rows: Rows) -> bool:
 # -- against the networks ---------------------------------------------------------------------
 
 Balances = dict[tuple[str, str], int]
+EXACT = Msat(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,16 +209,19 @@ class Difference:
         return "; ".join(parts)
 
 
-def difference(sums: Balances, in_channels: Lovelace, in_lightning: Msat | None) -> Difference:
+def difference(
+    sums: Balances, in_channels: Lovelace, in_lightning: Msat | None, slack: Msat = EXACT
+) -> Difference:
     """`in_channels`: received less sent over all channels for life; `in_lightning`: owned in its channels, HTLCs of
-    ours in flight and our commitment fees included. A fee that is not known is at most what was set aside."""
+    ours in flight and our commitment fees included. A fee that is not known is at most what was set aside;
+    `slack`: how far `in_lightning` may be off by itself."""
     cl = sums.get((CHANNELS, LOVELACE), 0) + sums.get((OFFERED, LOVELACE), 0)
     off = Lovelace(in_channels.value - cl)
     if in_lightning is None:
         return Difference(off, None)
     least = sums.get((LIGHTNING, MSAT), 0) + sums.get((SENDING, MSAT), 0)
     most = least + sums.get((UNKNOWN_FEE, MSAT), 0)
-    nearest = min(max(in_lightning.value, least), most)
+    nearest = min(max(in_lightning.value, least - slack.value), most + slack.value)
     return Difference(off, Msat(in_lightning.value - nearest))
 
 

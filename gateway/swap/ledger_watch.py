@@ -73,7 +73,9 @@ class LedgerWatch:
         in_channels = self._in_channels()
         async with self._store.read() as tx:
             sums = await tx.audit.balances()
-        return difference(sums, in_channels, None if held is None else held.owned)
+        if held is None:
+            return difference(sums, in_channels, None)
+        return difference(sums, in_channels, held.owned, held.slack)
 
     async def _held(self) -> Holdings | None:
         """What Lightning holds; another set of channels than last time begins a new account with the operator."""

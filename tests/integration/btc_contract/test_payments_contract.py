@@ -222,3 +222,22 @@ async def test_calls_are_refused_by_name_while_the_node_is_gone(lab: Lab) -> Non
     assert await refused(lnd.add_hold_invoice(hold(secret("x")))) == "btc.unavailable"
     assert await refused(lnd.settle_invoice(secret("x"))) == "btc.unavailable"
     assert await refused(lnd.cancel_invoice(secret("x").hashlock)) == "btc.unavailable"
+
+
+async def test_what_the_node_owns_changes_only_by_payments_that_ended(lab: Lab) -> None:
+    """The ledger's own measure: HTLCs in flight, commitment fees and rounding move nothing."""
+    lnd, alice = lab.adapter(), lab.client()
+    before = await lnd.holdings()
+    assert before.channels
+    preimage = secret("owned")
+    invoice = await alice.add_hold_invoice(preimage.hashlock.raw, AMOUNT + 1)  # a fraction of a satoshi
+    paying = asyncio.create_task(lnd.pay(request(invoice)))
+    await lab.until(lambda: alice.lookup_invoice(preimage.hashlock.raw), lambda state: state == "ACCEPTED")
+    during = await lnd.holdings()
+    assert abs(during.owned.value - before.owned.value) <= during.slack.value
+    assert during.channels == before.channels
+    await alice.settle(preimage.raw)
+    result = await within(paying, lab)
+    assert isinstance(result, p.PaymentSettled)
+    left = before.owned.value - AMOUNT - 1 - result.fee.value
+    await lab.until(lnd.holdings, lambda now: abs(now.owned.value - left) <= now.slack.value)

@@ -209,6 +209,9 @@ def test_a_difference_is_what_the_network_has_more() -> None:
     assert "-1 msat" in found.words()
     assert ledger.is_balanced(ledger.accepted(found))
     assert ledger.difference(sums, Lovelace(120), Msat(-34)).msat == Msat(1)
+    for off in (-44, -31):  # a node that speaks in whole satoshis is believed to its rounding, and not beyond
+        assert not ledger.difference(sums, Lovelace(120), Msat(off), Msat(4))
+    assert ledger.difference(sums, Lovelace(120), Msat(-45), Msat(4)).msat == Msat(-1)
 
 
 # -- the watch ------------------------------------------------------------------------------------
@@ -227,7 +230,7 @@ class Networks:
     async def holdings(self) -> b.Holdings:
         if self.away:
             raise Refused(UNAVAILABLE())
-        return b.Holdings(Msat(self.msat), self.channels)
+        return b.Holdings(Msat(self.msat), self.channels, Msat(0))
 
     def alarm(self, _: str, code: str, detail: str) -> None:
         self.alarms.append(code)
