@@ -99,16 +99,17 @@ class Several:
         best = max(groups.values(), key=len)
         together = {seat.name for seat, _ in best}
         whole = sum(len(group) for group in groups.values())
-        self._note("params", {seat.name: seat.name in together for seat, _ in answers}, len(best), whole)
-        if len(best) < self._need(whole):
+        agree = {seat.name: seat.name in together for group in groups.values() for seat, _ in group}
+        lasting = self._note("params", agree, len(best) == whole)
+        if len(best) < self._need(whole) and not (lasting and len(best) * 2 == whole):
             raise Refused(DISAGREE(field="params", got=f"{len(groups)} versions", allowed="one"))
-        return best[0][1]
+        return best[0][1]  # of equals the most trusted one's, as it was asked first
 
     async def utxos_at(self, address: str) -> tuple[Utxo, ...]:
-        return await self._shown("outputs of an address", lambda p: p.utxos_at(address))
+        return await self._shown(f"outputs of {address}", lambda p: p.utxos_at(address))
 
     async def utxos_of_policy(self, policy_id: bytes) -> tuple[Utxo, ...]:
-        return await self._shown("outputs of a policy", lambda p: p.utxos_of_policy(policy_id))
+        return await self._shown(f"outputs of {policy_id.hex()}", lambda p: p.utxos_of_policy(policy_id))
 
     async def utxos_by_ref(self, refs: Sequence[OutputRef]) -> tuple[Utxo, ...]:
         found = await self._shown("outputs by reference", lambda p: p.utxos_by_ref(refs))
@@ -118,7 +119,9 @@ class Several:
     async def _shown(
         self, what: str, work: Callable[[ChainProvider], Awaitable[tuple[Utxo, ...]]]
     ) -> tuple[Utxo, ...]:
-        """The outputs that a quorum shows, equal in all that counts: one alone neither adds nor changes one."""
+        """The outputs that a quorum shows, equal in all that counts: one alone neither adds nor changes one. Where
+        half stand against half for long, the most trusted one decides: else a liar could keep us from paying for a
+        claim by hiding our outputs. Nothing new is risked meanwhile."""
         answers = await self._all(work)
         need = self._need(len(answers))
         votes: dict[Utxo, list[Utxo]] = {}
@@ -130,21 +133,28 @@ class Several:
                 bare[seat.name].add(core)
         kept = {core: found[0] for core, found in votes.items() if len(found) >= need}
         agree = {name: cores == kept.keys() for name, cores in bare.items()}
-        self._note(what, agree, len(answers) if all(agree.values()) else 0, len(answers))
+        if self._note(what, agree, all(agree.values())):
+            trusted = bare[answers[0][0].name]
+            halves = {core: found[0] for core, found in votes.items() if len(found) * 2 == len(answers)}
+            kept |= {core: utxo for core, utxo in halves.items() if core in trusted}
         return tuple(sorted(kept.values(), key=lambda u: (u.ref.tx_id, u.ref.index)))
 
-    def _note(self, what: str, agree: dict[str, bool], together: int, asked: int) -> None:
-        """Differences that a block on its way explains pass by themselves; the others are named."""
+    def _note(self, what: str, agree: dict[str, bool], all_agree: bool) -> bool:
+        """Differences that a block on its way explains pass by themselves; a lasting one is named. Answers whether it
+        lasts. `agree`: of each that answered; one alone proves nothing about anyone."""
+        if len(agree) == 1:
+            return False
         now = asyncio.get_running_loop().time()
-        if together == asked:
+        if all_agree:
             self._differ_since.pop(what, None)
-        since = self._differ_since.setdefault(what, now) if together != asked else now
+        since = self._differ_since.setdefault(what, now) if not all_agree else now
+        lasting = not all_agree and now - since >= self._dispute_s
         for seat in self.seats:
-            if agree.get(seat.name, True) or asked == 1:
-                if seat.dispute.startswith(what) and (asked > 1 and agree.get(seat.name)):
-                    seat.differs("")
-            elif now - since >= self._dispute_s:
+            if agree.get(seat.name) and seat.dispute.startswith(what):
+                seat.differs("")
+            elif lasting and agree.get(seat.name) is False:
                 seat.differs(f"{what}: others than the rest shows")
+        return lasting
 
     # --- ChainSubmitter ------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ async def test_one_that_lags_is_passed_over_and_named(devnet: Devnet, both: Seve
     devnet.set_faults(blockfrost_lag_blocks=10)
     devnet.mine(3)
     await run.reach(devnet)
-    assert states(both)["hosted"] == "lagging"
+    await run.until(lambda: states(both)["hosted"] == "lagging")
     assert both.doubt() != ""
     assert (await both.tip()).height <= devnet.tip.height
     assert await both.utxos_at(HOME) == ()
@@ -132,14 +132,16 @@ async def test_one_that_shows_a_spent_output_and_hides_a_new_one_is_outvoted_and
     devnet.set_faults(blockfrost_lie=True)
     assert isinstance(await both.submit(spend(funds)), Submitted)
     devnet.mine()
+    assert await both.utxos_at(HOME) == ()  # neither the spent one nor one that nobody confirms
     async with asyncio.timeout(20):
         while "disagree" not in both.doubt():
-            assert await both.utxos_at(HOME) == ()  # neither the spent one nor one that nobody confirms
+            shown = await both.utxos_at(HOME)
             await asyncio.sleep(0.05)
+    (after,) = shown  # half against half for long: the most trusted decides, so that a claim can be paid for
+    assert after.ref != funds.ref
     assert "disagrees" in states(both).values()
     devnet.clear_faults()
-    (after,) = await both.utxos_at(HOME)
-    assert after.ref != funds.ref
+    assert await both.utxos_at(HOME) == (after,)
     assert set(states(both).values()) == {"ok"}
 
 
@@ -173,3 +175,7 @@ async def test_figures_that_only_one_says_are_not_built_on(
     with pytest.raises(Refused) as caught:
         await both.params()
     assert caught.value.rejection.code == "cl.chain.providers_disagree"
+    await asyncio.sleep(SHORT_S * 1.5)
+    lasting = await both.params()  # the most trusted decides between equals, and nothing new is risked
+    assert lasting.protocol["minFeeConstant"] == {"ada": {"lovelace": 155_381}}
+    assert "disagree" in both.doubt()
