@@ -121,6 +121,11 @@ class NetworkProfile:
         return self.cardano.blocks_within(1, EPS_LARGE)
 
     @property
+    def end_patience(self) -> Ms:
+        """How long the partners talk about a common end before one closes alone: a few messages, a few blocks."""
+        return self.validity
+
+    @property
     def claim_margin(self) -> Ms:
         """R: three tries of one validity window and one inclusion each, then the claim's depth."""
         depth = self.cardano.blocks_within(self.claim_depth, EPS_LARGE)

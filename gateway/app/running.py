@@ -27,7 +27,6 @@ from gateway.btc.lnd import Lnd, LndOptions
 from gateway.btc.ports import Holdings
 from gateway.cl.chain.clock import ChainClock, SystemClock
 from gateway.cl.chain.errors import DISAGREE
-from gateway.cl.channel import state as c
 from gateway.cl.data.blueprint import load_blueprint
 from gateway.cl.data.types import ChannelId, OutputRef
 from gateway.cl.l1.evaluate import AikenEvaluator
@@ -38,6 +37,7 @@ from gateway.cl.node import chain_rows, wallet
 from gateway.cl.node import codecs as channel_codecs
 from gateway.cl.node.chain_service import ChainService
 from gateway.cl.node.channels import KIND, Channels
+from gateway.cl.node.ending import held_outputs
 from gateway.cl.node.open_policy import OpenPolicy
 from gateway.cl.node.peers import Peers
 from gateway.cl.signer.file_signer import FileSigner
@@ -123,7 +123,8 @@ class Running:
         self.chain = ChainService(
             store, self.provider, self.signer, self.clock, profile, blueprint, AikenEvaluator(), verify,
             wallet_address=self.wallet_address, on_channel=self._on_channel, on_block=self._on_block,
-            held_seeds=self._held_seeds, doubt=self.provider.doubt, is_sure=self.provider.is_sure,
+            held_seeds=lambda: held_outputs(self.channels.states().values()),
+            doubt=self.provider.doubt, is_sure=self.provider.is_sure,
             reference_script=_reference(settings.cardano.reference_script),
         )  # fmt: skip
         self.channels = Channels(
@@ -316,19 +317,6 @@ class Running:
 
     async def _on_block(self) -> None:
         await self.channels.on_block()
-
-    def _held_seeds(self) -> frozenset[OutputRef]:
-        """Outputs that an opening under way will spend: nothing else may."""
-        found = set()
-        for state in self.channels.states().values():
-            match state:
-                case c.Proposing(proposal):
-                    found.add(proposal.seed)
-                case c.Funding(agreement) if agreement.local_is_opener:
-                    found.add(agreement.seed)
-                case _:
-                    pass
-        return frozenset(found)
 
     async def _perform(self, item: OutboxItem) -> None:
         if item.kind == KIND:

@@ -21,6 +21,10 @@ _NAMES = {
     c.Funding: "funding",
     c.Normal: "opened",
     c.Draining: "draining",
+    c.Ending: "ending",
+    c.EndProposed: "ending",
+    c.EndSigned: "ending",
+    c.EndHeld: "ending",
     c.Closing: "closing",
     c.OnChain: "settling",
     c.Ended: "ended",
@@ -75,7 +79,7 @@ def _agreed(
         view.total_lovelace = (state.output.lovelace - state.output.datum.min_ada).value
     if isinstance(state, c.Normal):
         view.detail = state.frozen
-    elif isinstance(state, (c.Draining, c.Closing)):
+    elif not isinstance(state, (c.OnChain, c.Ended)):
         view.detail = state.reason
     deadline = settle.next_deadline(state, context)
     if deadline is not None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gateway.cl.data.ending import EndEvidence
 from gateway.cl.data.types import ChannelId, Cheque, OutputRef, Signature, Snapshot, VerificationKey
 from gateway.errors import Rejection
 from gateway.units import Lovelace, PosixMs, Slot
@@ -161,6 +162,23 @@ class Signer(Protocol):
 
     async def sign_transaction(self, keys: Sequence[VerificationKey], tx_cbor: bytes) -> bytes:
         """Adds the witnesses of the wallet and of `keys`; returns the transaction's CBOR."""
+        ...
+
+    async def approve_end(
+        self, key: VerificationKey, channel: ChannelId, tx_cbor: bytes, evidence: EndEvidence
+    ) -> Signature:
+        """The channel key's witness of an end that the partner built; refuses one that pays less than we are owed."""
+        ...
+
+    async def complete_end(
+        self,
+        key: VerificationKey,
+        channel: ChannelId,
+        tx_cbor: bytes,
+        evidence: EndEvidence,
+        partner: Signature,
+    ) -> bytes:
+        """An end that we built with all its witnesses, under the same check; returns the transaction's CBOR."""
         ...
 
     async def sign_invoice(self, message_hash: bytes) -> bytes:

@@ -108,7 +108,8 @@ def channel_show(
 def channel_close(
     channel_id: ChannelArg, wait: Wait = 0, directory: Directory = DEFAULT_DIR, as_json: JsonFlag = False
 ) -> None:
-    """Take no new cheques, let pending ones end, then close."""
+    """Take no new cheques, let pending ones end, then end it in one transaction that the peer signs too; alone when
+    the peer is away, silent or refuses."""
     _close(channel_id, False, wait, directory, as_json)
 
 

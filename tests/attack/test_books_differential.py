@@ -49,14 +49,14 @@ lists = st.lists(st.tuples(st.integers(1, 50), times, st.booleans()), max_size=4
 
 @st.composite
 def moves(draw: st.DrawFn) -> Move:
-    kind = draw(st.integers(0, 8))
+    kind = draw(st.integers(0, 9))
     owner = draw(st.integers(0, 1))
     own, other = draw(lists), draw(lists)
     if kind < 2:
         first = channel(opened(draw(st.integers(0, TOTAL))), TOTAL, owner=owner)
         snapshot = first.snapshot(draw(squashes), draw(squashes))
         stage: t.Stage = replace(first.datum.stage, snapshot=snapshot)  # type: ignore[type-var,assignment]
-    elif kind in (2, 3, 4, 7, 8):
+    elif kind in (2, 3, 4, 7, 8) or (kind == 9 and draw(st.booleans())):
         stage = closed(draw(st.integers(-50, 150)), draw(squashes), draw(squashes), own, draw(times))
     else:
         stage = resolved(draw(amounts), own, other)
@@ -111,6 +111,9 @@ def _move(
         opened_ = _opens(draw, mine)
         end = t.EndResolved(mine if opened_ else None, opened_, theirs if flag2 else None)
         return Move(c, end, [c.key0 if first else c.key1])
+    if kind == 9:
+        signers = [key for key, signs in ((c.key0, flag), (c.key1, flag2)) if signs]
+        return Move(c, t.MutualEnd(), signers)
     if kind == 7:
         return Move(c, t.ElapseEnd(shown, opened_), [c.key0])
     return Move(c, t.RespondEnd(_receipt(draw, c, False), flag, flag2, own), [c.key1])
@@ -144,7 +147,7 @@ def test_our_arithmetic_is_the_validators(move: Move) -> None:
     elif isinstance(ours, books.Ended):
         ran = phase2.run(healthy([move]))
         assert ran.ok, (move, ran.message)
-    elif isinstance(move.step, t.EndResolved | t.ElapseEnd | t.RespondEnd):
+    elif isinstance(move.step, t.EndResolved | t.ElapseEnd | t.RespondEnd | t.MutualEnd):
         move.after = books.Ended()
         assert not phase2.run(healthy([move])).ok, (move, str(ours))
     else:

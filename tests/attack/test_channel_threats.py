@@ -179,7 +179,7 @@ def test_min_ada_never_changes_in_a_datum_f2(name: str) -> None:
 
 
 @pytest.mark.threat("V5")
-@pytest.mark.parametrize("name", list(MOVES))
+@pytest.mark.parametrize("name", [name for name in MOVES if not name.startswith("mutual_end")])
 def test_only_the_actor_signs_for_the_step(name: str) -> None:
     move = MOVES[name]("A")
     (actor,) = move.signers
@@ -191,6 +191,19 @@ def test_only_the_actor_signs_for_the_step(name: str) -> None:
     both = healthy([move])
     both.signers += [codec.key_hash(public(k)) for k in (partner, THIRD)]
     assert phase2.run(both).ok
+
+
+@pytest.mark.threat("V5")
+@pytest.mark.parametrize("name", [name for name in MOVES if name.startswith("mutual_end")])
+def test_a_mutual_end_needs_both_keys_and_no_third(name: str) -> None:
+    c = MOVES[name]("A").channel
+    for signers in ([], [c.key0], [c.key1], [c.key0, THIRD], [THIRD, c.key1], [THIRD]):
+        tx = healthy([MOVES[name]("A")])
+        tx.signers = [codec.key_hash(public(k)) for k in signers]
+        assert refuses(tx), len(signers)
+    more = healthy([MOVES[name]("A")])
+    more.signers.append(codec.key_hash(public(THIRD)))
+    assert phase2.run(more).ok
 
 
 # --- V6: replay ----------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_a_variant_lacks_its_clause_and_nothing_else() -> None:
 
 CITED = re.compile(
     r"\b(?:Squash|Mint|In|Out|Spend|Entries|Unlock|Sift|Cheque|Open|Add|Close|Respond|RespondEnd|Elapse|ElapseEnd"
-    r"|FreeInClosed|FreeInResolved|End)\.[1-9]\d*\b"
+    r"|FreeInClosed|FreeInResolved|End|MutualEnd)\.[1-9]\d*\b"
 )
 
 

@@ -18,6 +18,7 @@ from gateway.cl.channel.ledger import balance
 from gateway.cl.data import books
 from gateway.cl.data import types as t
 from gateway.cl.data.codec import cheque_message, commit
+from gateway.cl.data.ending import EndTerms
 from gateway.errors import Rejection
 from gateway.hashlock import Hashlock, Preimage
 from gateway.outcome import Continue, Reject, Wait
@@ -115,6 +116,22 @@ class Ledger:
             )
         )
         return None
+
+    def end(self, proposer: int, terms: EndTerms) -> bool:
+        """The transaction that both signed, in a block now, unless its output is gone or its time is past."""
+        old = self.top
+        if old.output is None or old.output.ref != terms.output or self.now >= terms.until:
+            return False
+        total = old.output.lovelace - MIN_ADA
+        payout = terms.payout - (
+            MIN_ADA if proposer == 1 else Lovelace(0)
+        )  # the opener's, and 0 is the opener
+        wallets = [*old.wallets]
+        wallets[1 - proposer] += payout.value
+        wallets[proposer] += (total - payout).value
+        self.txs += 1
+        self.points.append(Point(self.now, None, (wallets[0], wallets[1]), old.deposits, old.paid, self.txs))
+        return True
 
     def rollback(self) -> bool:
         """Takes the newest transaction back for good, when it is young enough for an honest chain to do so."""
@@ -379,6 +396,12 @@ class World:
     def act(self, who: int) -> None:
         """The step that settlement asks of this end, in a transaction like the node's."""
         end, top = self.ends[who], self.ledger.top
+        for (
+            terms
+        ) in end.published:  # mempools hold it until its time is past, whatever its owner does by then
+            if self.ledger.end(who, terms):
+                self.observe()
+                return
         due = None if end.state is None else settle.intent(end.state, end.context())
         if due is None or top.output is None or due.output != top.output.ref:
             return
@@ -426,6 +449,18 @@ class World:
         self.cheated.add(who)
         self.ledger.submit(who, t.Close(who == 0, t.Receipt(used, shown)), now, ub)
         self.observe()
+
+    def cheat_end(self, who: int, payout: int) -> None:
+        """Proposes an end at any moment that pays the partner this much, and publishes it as soon as it is signed."""
+        victim, top = self.ends[1 - who], self.ledger.top
+        if top.output is None or victim.state is None:
+            return
+        terms = self.ends[who].terms(top.output.ref, "address", Lovelace(payout))
+        self.cheated.add(who)
+        victim.feed(i.PeerSaid(m.EndQuery()))
+        victim.feed(i.PeerSaid(m.ProposeEnd(terms)))
+        if isinstance(victim.state, s.EndSigned) and victim.state.terms == terms:
+            self.ends[who].published.append(terms)
 
     def cheat_cheque(self, who: int, nth: int) -> None:
         """Signs an index again for one lovelace."""
@@ -479,7 +514,7 @@ class World:
             return None
         found = []
         for state in states:
-            if not isinstance(state, (s.Normal, s.Draining)):
+            if not isinstance(state, s.Open | s.Agreed):
                 return None
             now = balance(state.agreement, state.books)
             found.append((now.local + now.at_risk + now.offered).value)

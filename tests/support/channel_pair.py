@@ -18,10 +18,11 @@ from gateway.cl.channel.decide import decide
 from gateway.cl.channel.evolve import evolve
 from gateway.cl.data import types as t
 from gateway.cl.data.codec import cheque_message, snapshot_message
+from gateway.cl.data.ending import EndTerms
 from gateway.hashlock import Hashlock, Preimage
 from gateway.outcome import Continue, Reject, Wait
 from gateway.profile import REGTEST
-from gateway.units import Lovelace, Ms, PosixMs
+from gateway.units import Lovelace, Ms, PosixMs, Slot
 
 CID = t.ChannelId(b"\x07" * 20)
 SEED = t.OutputRef(b"\xab" * 32, 0)
@@ -67,6 +68,7 @@ class End:
     alarms: list[f.Alarm] = field(default_factory=list)
     out: deque[m.ChannelMessage] = field(default_factory=deque)
     refused: list[str] = field(default_factory=list)
+    published: list[EndTerms] = field(default_factory=list)  # ends that this one sends to the chain
 
     def context(self) -> i.Context:
         return i.Context(self.now, PosixMs(self.now.value - 5_000), REGTEST, verify)
@@ -99,8 +101,33 @@ class End:
                 self.alarms.append(effect)
             case f.PublishOpening():
                 pass
+            case f.TellPayout():
+                self.out.append(m.EndPayout(f"address of {self.me}"))
+            case f.BuildEnd() | f.SignEnd() | f.PublishEnd():
+                self._end(effect)
             case _:
                 self.notices.append(effect)
+
+    def _end(self, effect: f.BuildEnd | f.SignEnd | f.PublishEnd) -> None:
+        """What the wallet and the signer do, without a transaction."""
+        match effect, self.state:
+            case f.BuildEnd(address, payout), s.Ending(output=output):
+                self.feed(i.EndBuilt(self.terms(output.ref, address, payout)))
+            case f.SignEnd(), s.EndSigned(terms=terms):
+                self.out.append(m.EndSignature(sign(KEYS[self.me], terms.tx_id)))
+            case f.PublishEnd(), s.EndHeld(terms=terms):
+                self.published.append(terms)
+            case _:
+                pass
+
+    def terms(self, output: t.OutputRef, address: str, payout: Lovelace) -> EndTerms:
+        until = self.now + REGTEST.validity
+        tx_id = hashlib.blake2b(repr((output, address, payout, until)).encode(), digest_size=32).digest()
+        nothing, slot = Lovelace(0), Slot(1)
+        return EndTerms(
+            output, address, payout, (), "change", nothing, nothing, slot, slot, until, (), nothing, nothing, (),
+            0, 0, 0, 0, tx_id,
+        )  # fmt: skip
 
     def signed(self, snapshot: t.Snapshot) -> t.SignedSnapshot:
         return t.SignedSnapshot(snapshot, sign(KEYS[self.me], snapshot_message(CID, snapshot)))

@@ -16,7 +16,7 @@ from gateway.cl.chain.several import Several
 from gateway.cl.channel import effects as f
 from gateway.cl.channel import state as s
 from gateway.cl.data.blueprint import load_blueprint
-from gateway.cl.data.types import ChannelId, OutputRef, VerificationKey
+from gateway.cl.data.types import ChannelId, VerificationKey
 from gateway.cl.l1.evaluate import AikenEvaluator
 from gateway.cl.l1.sizing import channel_min_ada
 from gateway.cl.net.memory import MemoryNetwork, MemoryTransport
@@ -25,6 +25,7 @@ from gateway.cl.node import chain_rows, wallet
 from gateway.cl.node import codecs as channel_codecs
 from gateway.cl.node.chain_service import ChainService
 from gateway.cl.node.channels import Channels
+from gateway.cl.node.ending import held_outputs
 from gateway.cl.node.open_policy import OpenPolicy
 from gateway.cl.node.peers import Events, Peers
 from gateway.cl.signer.file_signer import FileSigner
@@ -101,7 +102,8 @@ class Side:
         self.chain = ChainService(
             self.store, self.provider, self.signer, self.clock, REGTEST, self._blueprint, AikenEvaluator(),
             verify, wallet_address=self.address, on_channel=self._news, on_block=self._block,
-            held_seeds=self._held_seeds, doubt=self.provider.doubt, is_sure=self.provider.is_sure,
+            held_seeds=lambda: held_outputs(self.channels.states().values()),
+            doubt=self.provider.doubt, is_sure=self.provider.is_sure,
         )  # fmt: skip
         least = channel_min_ada(await self.provider.params())
         policy = OpenPolicy(Lovelace(10 * ADA), PERIOD, Ms(10 * PERIOD.value), least)
@@ -150,15 +152,6 @@ class Side:
 
     async def _no_swap(self, node_id: bytes, envelope: Any) -> None:
         raise AssertionError(f"a swap message: {envelope}")
-
-    def _held_seeds(self) -> frozenset[OutputRef]:
-        found = set()
-        for state in self.channels.states().values():
-            if isinstance(state, s.Proposing):
-                found.add(state.proposal.seed)
-            elif isinstance(state, s.Funding) and state.agreement.local_is_opener:
-                found.add(state.agreement.seed)
-        return frozenset(found)
 
     # -- what tests ask ----------------------------------------------------------------------------
 

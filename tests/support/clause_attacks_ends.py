@@ -15,6 +15,7 @@ from tests.support.channel_world import (
     channel,
     entry,
     healthy,
+    opened,
     unlocks,
 )
 from tests.support.clause_table import (
@@ -182,3 +183,17 @@ refused("End.2")(lambda s: end_with(s, resolved(0, (), THEIRS), t.EndResolved(),
 refused("End.3")(lambda s: end_with(s, resolved(0), t.EndResolved(), 0, 1))
 refused("End.4")(lambda s: end_with(s, resolved(1), t.EndResolved(), 0, 0))
 refused("End.5")(lambda s: end_with(s, resolved(9 * M), t.EndResolved(), 1, 0))
+
+
+# --- mutual end ----------------------------------------------------------------------------------
+
+
+def end_signed_by(script: bytes, stage: t.Stage, signer: int) -> phase2.Tx:
+    c = channel(stage)
+    move = Move(c, t.MutualEnd(), [c.key1 if signer else c.key0])
+    move.after = books.Ended()
+    return healthy([move], script)
+
+
+refused("MutualEnd.1")(lambda s: end_signed_by(s, opened(), 1))
+refused("MutualEnd.2")(lambda s: end_signed_by(s, closed(entries=(entry(1, M),)), 0))

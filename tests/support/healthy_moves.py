@@ -94,6 +94,21 @@ def respond_end(name: str = "A") -> Move:
     return Move(c, t.RespondEnd(t.Receipt(None, cheques), entries=EXPIRED), [c.key1])
 
 
+def mutual_end(name: str = "A") -> Move:
+    c = channel(opened(), name=name)
+    return Move(c, t.MutualEnd(), [c.key0, c.key1])
+
+
+def mutual_end_in_closed(name: str = "A") -> Move:
+    c = channel(closed(entries=MINE), name=name, owner=1)
+    return Move(c, t.MutualEnd(), [c.key0, c.key1])
+
+
+def mutual_end_in_resolved(name: str = "A") -> Move:
+    c = channel(resolved(7 * M, MINE, GONE), name=name)
+    return Move(c, t.MutualEnd(), [c.key0, c.key1])
+
+
 MOVES: dict[str, Callable[[str], Move]] = {
     f.__name__: f
     for f in (
@@ -109,6 +124,9 @@ MOVES: dict[str, Callable[[str], Move]] = {
         end_by_other,
         elapse_end,
         respond_end,
+        mutual_end,
+        mutual_end_in_closed,
+        mutual_end_in_resolved,
     )
 }
 CONTINUING = [n for n in MOVES if "end" not in n.split("_")]

@@ -285,3 +285,30 @@ def the_owner_takes_the_question_back(_: Path) -> Any:
     proposal = s.Proposal(CID, SEED, b"\x02" * 33, KEYS[0], FUNDS[0] + FUNDS[1], FUNDS[1], PERIOD, MIN_ADA)
     context = Pair.open().ends[0].context()
     return decide(s.Proposing(proposal), i.CloseAsked(True, "test"), context)
+
+
+def _drained() -> tuple[Pair, s.Output]:
+    """Both have nothing pending and talk of an end; end 0 asked."""
+    pair = Pair.open()
+    pair.ends[0].feed(i.CloseAsked(False, "the end"))
+    pair.settle()
+    for end in pair.ends:
+        end.feed(i.Tick())
+    state = pair.ends[1].state
+    assert isinstance(state, s.Ending)
+    return pair, state.output
+
+
+@provokes("cl.channel.end_terms")
+def an_end_that_pays_too_little(_: Path) -> Any:
+    pair, output = _drained()
+    terms = pair.ends[0].terms(output.ref, "address", Lovelace(FUNDS[1].value - 1))
+    return pair.ends[1].feed(i.PeerSaid(m.ProposeEnd(terms)))
+
+
+@provokes("cl.channel.end_signature")
+def a_signature_of_something_else(_: Path) -> Any:
+    pair, output = _drained()
+    asker = pair.ends[0]
+    asker.feed(i.EndBuilt(asker.terms(output.ref, "address", FUNDS[1])))
+    return asker.feed(i.PeerSaid(m.EndSignature(sign(KEYS[1], b"something else"))))

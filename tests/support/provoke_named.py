@@ -96,6 +96,11 @@ proved_by(_KEYS + "test_the_guard_survives_a_restart_and_a_torn_line", "cl.signe
 proved_by(_KEYS + "test_a_channel_key_signs_only_for_its_channel", "cl.signer.not_our_channel")
 proved_by(_KEYS + "test_a_snapshot_never_falls_below_a_signed_one", "cl.signer.regression")
 
+_ENDS = "tests/unit/cl_signer/test_ends.py::"
+proved_by(_ENDS + "test_terms_that_give_another_body_are_refused", "cl.l1.end_body")
+proved_by(_ENDS + "test_our_own_proposal_gets_every_witness_and_the_same_check", "cl.signer.end")
+proved_by(_ENDS + "test_after_an_end_nothing_that_moves_value_is_signed", "cl.signer.ended")
+
 _TCP = "tests/unit/cl_net/test_tcp.py::"
 proved_by(_TCP + "test_a_server_that_speaks_something_else", "bolt8.handshake.version", "bolt8.handshake.key")
 proved_by(_TCP + "test_a_server_that_never_answers", "cl.net.handshake_timeout")

@@ -69,6 +69,11 @@ class Wording:
     closers_side_fixed: bool = False  # respond does not touch the squash that the closer used
     whole_or_nothing: bool = False  # respond takes the snapshot only when both sides dominate
     fulfil_after_cancel: bool = False  # B opens a cheque that it has signed away
+    end_while_pending: bool = (
+        False  # an end is proposed and signed though cheques are not all settled or dead
+    )
+    end_not_frozen: bool = False  # who proposed or signed an end goes on signing and taking cheques
+    end_unread: bool = False  # an end is signed whatever it pays
 
 
 class State(NamedTuple):
@@ -85,6 +90,8 @@ class State(NamedTuple):
     closes: tuple[Pair | None, Pair | None] = (None, None)
     closing: tuple[bool, bool] = (False, False)
     gone: tuple[Indices, Indices] = ((), ())  # gone[p]: what p issued and acted on as cancelled, for good
+    proposed: tuple[int | None, int | None] = (None, None)  # what an end that p built pays to 1-p
+    ends: tuple[int | None, int | None] = (None, None)  # the same, signed by 1-p: p may publish it
     safe: tuple[Indices, Indices] = ((), ())  # safe[p]: what p opened and no longer closes for, for good
 
 
@@ -166,13 +173,55 @@ def acted(state: State, wording: Wording) -> State:
     return state
 
 
-def steps(state: State, limits: tuple[int, int], wording: Wording) -> Iterator[tuple[str, State]]:
+def frozen(state: State, p: int, wording: Wording) -> bool:
+    """Decision 9: from an end that p proposed or signed on, p signs and takes nothing else."""
+    spoken = state.proposed[p] is not None or state.ends[1 - p] is not None
+    return spoken and not wording.end_not_frozen
+
+
+def share(state: State, p: int) -> int:
+    """What p's books say is its own: what is settled for it, less what its partner opened."""
+    q = 1 - p
+    return DEPOSIT + sum(AMOUNTS[p][i - 1] for i in state.safe[p]) - sum(
+        AMOUNTS[q][i - 1] for i in state.opened[q]
+    )  # fmt: skip
+
+
+def idle(state: State, p: int, wording: Wording) -> bool:
+    """No cheque that p issued is live, and none that it holds is unanswered or unsettled."""
+    q = 1 - p
+    issued, held = set(range(1, state.issued[q] + 1)), set(range(1, state.issued[p] + 1))
+    quiet = issued <= {*state.opened[q], *state.gone[p]} and held <= {*state.safe[p], *state.cancelled[p]}
+    return quiet or wording.end_while_pending
+
+
+def ending(state: State, wording: Wording) -> Iterator[tuple[str, State]]:
     for p in (0, 1):
         q = 1 - p
-        if state.issued[p] < limits[p]:
+        if state.proposed[p] is None and idle(state, p, wording):
+            pays = 2 * DEPOSIT - share(state, p)
+            yield f"{p} proposes an end", state._replace(proposed=_put(state.proposed, p, pays))
+            less = state._replace(proposed=_put(state.proposed, p, pays - 1))
+            yield f"{p} proposes an end that pays less", less
+        offer = state.proposed[p]
+        if offer is None or state.ends[p] is not None or not idle(state, q, wording):
+            continue
+        if offer >= share(state, q) or wording.end_unread:
+            yield f"{q} signs the end", state._replace(ends=_put(state.ends, p, offer))
+
+
+def steps(
+    state: State, limits: tuple[int, int], wording: Wording, together: bool = False
+) -> Iterator[tuple[str, State]]:
+    if together:
+        yield from ending(state, wording)
+    for p in (0, 1):
+        q = 1 - p
+        silent = frozen(state, p, wording)
+        if state.issued[p] < limits[p] and not frozen(state, q, wording):
             yield f"{q} adds", state._replace(issued=_put(state.issued, p, state.issued[p] + 1))
         for i in range(1, state.issued[p] + 1):
-            if i in state.opened[p]:
+            if i in state.opened[p] or silent:
                 continue
             if i not in state.cancelled[p]:
                 cancelled = state._replace(
@@ -186,9 +235,9 @@ def steps(state: State, limits: tuple[int, int], wording: Wording) -> Iterator[t
                 state._replace(opened=_put(state.opened, p, (*sorted({*state.opened[p], i}),))),
             )
         after = _sign(state, p, wording)
-        if after is not state:
+        if after is not state and not silent:
             yield f"{p} signs", after
-        if state.delivered[p] < len(state.signed[p]):
+        if state.delivered[p] < len(state.signed[p]) and not frozen(state, q, wording):
             pair = state.signed[p][state.delivered[p]]
             taken = state._replace(delivered=_put(state.delivered, p, state.delivered[p] + 1))
             yield (
@@ -323,6 +372,13 @@ def worst(
     return min(found)
 
 
+def _paid_by_end(state: State, p: int, proposer: int) -> int | None:
+    pays = state.ends[proposer]
+    if pays is None:
+        return None
+    return 2 * DEPOSIT - pays if p == proposer else pays
+
+
 def loss(state: State, wording: Wording) -> str:
     """Who ends below what it counts on, before the timeouts and after; empty when nobody does."""
     for p in (0, 1):
@@ -335,11 +391,13 @@ def loss(state: State, wording: Wording) -> str:
         enemy = _got(state, q)
         owed = sum(AMOUNTS[q][i - 1] for i in issued - gone)
         before = worst(p, best, published, state.opened[p], enemy, state.issued[q], wording)
+        both = [x for x in (_paid_by_end(state, p, n) for n in (0, 1)) if x is not None]
+        before = min([before, *both])
         if before < DEPOSIT + earned - owed:
             return f"{p} has {before} of {DEPOSIT + earned - owed} before the timeouts"
         if state.safe[p] == state.opened[p] and not state.closing[p]:
             owed = sum(AMOUNTS[q][i - 1] for i in state.opened[q])
-            after = worst(p, best, (), (), enemy, 0, wording)
+            after = min([worst(p, best, (), (), enemy, 0, wording), *both])
             if after < DEPOSIT + earned - owed:
                 return f"{p} has {after} of {DEPOSIT + earned - owed} after the timeouts"
     return ""
@@ -352,8 +410,11 @@ class Searched:
     trace: tuple[str, ...] = ()
 
 
-def search(limits: tuple[int, int], wording: Wording, most: int = 10**7) -> Searched:
-    """Breadth first over every state with at most `limits` cheques received by 0 and by 1; stops at a loss."""
+def search(
+    limits: tuple[int, int], wording: Wording, most: int = 10**7, *, together: bool = False
+) -> Searched:
+    """Breadth first over every state with at most `limits` cheques received by 0 and by 1; stops at a loss.
+    `together`: ends that both sign are among the steps (decision 9)."""
     start = State()
     came: dict[State, tuple[State, str] | None] = {start: None}
     layer = [start]
@@ -363,7 +424,7 @@ def search(limits: tuple[int, int], wording: Wording, most: int = 10**7) -> Sear
             found = loss(state, wording)
             if found:
                 return Searched(len(came), found, _trace(came, state))
-            for name, step in steps(state, limits, wording):
+            for name, step in steps(state, limits, wording, together):
                 after = acted(step, wording)
                 if after not in came:
                     came[after] = (state, name)

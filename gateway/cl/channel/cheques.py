@@ -19,7 +19,7 @@ from gateway.outcome import Continue, Outcome, Reject, Wait
 from gateway.units import Lovelace, Ms, PosixMs
 
 Result = Outcome[e.Event, f.Effect]
-Open = s.Normal | s.Draining
+Open = s.Open
 MOST_HELD = 1_000  # of which an honest issuer's snapshots let go soon: more cost too much at each message
 
 
@@ -37,9 +37,8 @@ def offer(state: Open, given: i.OfferCheque, context: i.Context) -> Result:
 
 
 def _may_offer(state: Open, given: i.OfferCheque, context: i.Context) -> Rejection | None:
-    if isinstance(state, s.Draining) or state.frozen:
-        detail = state.reason if isinstance(state, s.Draining) else state.frozen
-        return errors.CHANNEL_FROZEN(detail=detail)
+    if _why_frozen(state):
+        return errors.CHANNEL_FROZEN(detail=_why_frozen(state))
     now = balance(state.agreement, state.books)
     if given.amount < context.least_cheque or given.amount > now.local:
         allowed = f"{context.least_cheque.value}..{now.local.value}"
@@ -108,9 +107,13 @@ def _given_back(state: Open, cheque: Cheque, context: i.Context) -> Rejection | 
     refusal = timeout_refusal(cheque.timeout, context)
     if refusal is not None:
         return refusal
-    if isinstance(state, s.Draining):
-        return errors.CHANNEL_FROZEN(detail=state.reason)
-    return errors.CHANNEL_FROZEN(detail=state.frozen) if state.frozen else None
+    why = _why_frozen(state)
+    return errors.CHANNEL_FROZEN(detail=why) if why else None
+
+
+def _why_frozen(state: Open) -> str:
+    """Empty when new cheques may be signed and taken."""
+    return state.frozen if isinstance(state, s.Normal) else state.reason
 
 
 def _abused(books: s.Books) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from gateway.cl.channel import cheques, errors, extensions, on_chain, snapshots
+from gateway.cl.channel import cheques, ending, errors, extensions, on_chain, snapshots
 from gateway.cl.channel import effects as f
 from gateway.cl.channel import events as e
 from gateway.cl.channel import inputs as i
@@ -35,8 +35,10 @@ def decide(state: s.State | None, given: i.Input, context: i.Context) -> Result:
             return _proposing(state, given)
         case s.Funding():
             return on_chain.funding(state, given, context)
-        case s.Normal() | s.Draining():
+        case s.Normal() | s.Draining() | s.Ending():
             return _signed(state, _open(state, given, context), context)
+        case s.EndProposed() | s.EndSigned() | s.EndHeld():
+            return ending.agreed(state, given, context)
         case s.Closing() | s.OnChain() | s.Ended():
             return on_chain.settling(state, given, context)
         case s.Abandoned():
@@ -76,7 +78,7 @@ def _proposing(state: s.Proposing, given: i.Input) -> Result:
             return Wait("the peer has not answered the proposal")
 
 
-def _open(state: s.Normal | s.Draining, given: i.Input, context: i.Context) -> Result:
+def _open(state: s.Open, given: i.Input, context: i.Context) -> Result:
     match given:
         case i.OfferCheque():
             return cheques.offer(state, given, context)
@@ -102,8 +104,10 @@ def _open(state: s.Normal | s.Draining, given: i.Input, context: i.Context) -> R
             return on_chain.chain_news(state, given, context)
         case i.OldCopy(why):
             return snapshots.old_copy(state, errors.CHANNEL_STALE(field="database", detail=why))
-        case i.Tick():
-            return _tick(state, context)
+        case i.EndBuilt() | i.EndFailed():
+            return ending.built(state, given)
+        case i.Tick(peer_here):
+            return _tick(state, context, peer_here)
         case i.PeerSaid(message):
             return _peer(state, message, context)
         case i.ProposeOpen() | i.AcceptOpen():
@@ -111,17 +115,17 @@ def _open(state: s.Normal | s.Draining, given: i.Input, context: i.Context) -> R
     assert_never(given)
 
 
-def _close_asked(state: s.Normal | s.Draining, now: bool, reason: str) -> Result:
+def _close_asked(state: s.Open, now: bool, reason: str) -> Result:
     if isinstance(state, s.Normal) and cheques.is_stale(state):  # at once: draining signs
         return Continue((e.CloseDecided(state.frozen),), (f.Send(m.Closing(True, reason)),))
     if now:
         return Continue((e.CloseDecided(reason),), (f.Send(m.Closing(True, reason)),))
-    if isinstance(state, s.Draining):
+    if not isinstance(state, s.Normal):
         return Wait("the channel is draining already")
-    return Continue((e.DrainStarted(reason),), (f.Send(m.Closing(False, reason)),))
+    return Continue((e.DrainStarted(reason, True),), (f.Send(m.Closing(False, reason)),))
 
 
-def _tick(state: s.Normal | s.Draining, context: i.Context) -> Result:
+def _tick(state: s.Open, context: i.Context, peer_here: bool) -> Result:
     """Deadlines first: an unsquashed preimage closes the channel while its claim still fits (P14)."""
     risky = cheques.overdue(state, context)
     if risky:
@@ -130,9 +134,11 @@ def _tick(state: s.Normal | s.Draining, context: i.Context) -> Result:
     if cheques.is_stale(state):  # what was opened or squashed since is not in our books
         return Wait("an old copy proves no cheque dead")
     events, effects = cheques.expired(state.books, context)
+    if isinstance(state, s.Ending) and not events:
+        return ending.due(state, context)
     effects = (*cheques.timed_out(events, state.books), *effects)
     if isinstance(state, s.Draining) and not cheques.is_busy(state.books) and not events:
-        return Continue((e.CloseDecided(state.reason),))
+        return ending.begun(state, context, peer_here)
     if isinstance(state, s.Normal) and state.frozen == s.TAKEN_BACK and state.agreement.local_is_opener:
         effects = (*effects, f.PublishOpening())
     if not events and not effects:
@@ -142,7 +148,7 @@ def _tick(state: s.Normal | s.Draining, context: i.Context) -> Result:
     return Continue(events, effects) if events or effects else Wait("nothing is due")
 
 
-def _peer(state: s.Normal | s.Draining, message: m.ChannelMessage, context: i.Context) -> Result:
+def _peer(state: s.Open, message: m.ChannelMessage, context: i.Context) -> Result:
     match message:
         case m.AddCheque(cheque, signature):
             return cheques.received(state, cheque, signature, context)
@@ -159,13 +165,15 @@ def _peer(state: s.Normal | s.Draining, message: m.ChannelMessage, context: i.Co
         case m.Reestablish():
             return snapshots.reestablish(state, message, context)
         case m.Closing(now, code):
-            if now or isinstance(state, s.Draining):
+            if now or not isinstance(state, s.Normal):
                 reason = f"the peer closes: {code}"
                 fresh = isinstance(state, s.Normal) and not state.frozen  # the first reason stays (P4)
                 return Continue((e.ChannelFrozen(reason),)) if fresh else Wait(reason)
             if cheques.is_stale(state):
                 return Wait("an old copy does not drain: that would sign")
-            return Continue((e.DrainStarted(f"the peer asked: {code}"),))
+            return Continue((e.DrainStarted(f"the peer asked: {code}", False),))
+        case m.EndQuery() | m.EndPayout() | m.ProposeEnd() | m.EndSignature() | m.RefuseEnd():
+            return ending.said(state, message, context)
         case m.ChannelFailed(code, detail):
             return Continue((e.CloseDecided(f"the peer says that we broke a rule: {code}: {detail}"),))
         case m.TimedOut():
@@ -177,7 +185,7 @@ def _peer(state: s.Normal | s.Draining, message: m.ChannelMessage, context: i.Co
     assert_never(message)
 
 
-def _signed(state: s.Normal | s.Draining, result: Result, context: i.Context) -> Result:
+def _signed(state: s.Open, result: Result, context: i.Context) -> Result:
     """Adds the snapshot that the events make due, and tells what became certain by it."""
     if not isinstance(result, Continue) or not result.events:
         return result
@@ -185,13 +193,13 @@ def _signed(state: s.Normal | s.Draining, result: Result, context: i.Context) ->
     after: s.State = state
     for event in events:
         after = evolve(after, event)
-    if not isinstance(after, (s.Normal, s.Draining)):
+    if not isinstance(after, s.Open):
         return result
     for event, effect in snapshots.consequences(after.agreement, after.books):
         events.append(event)
         effects.append(effect)
         after = evolve(after, event)
-        assert isinstance(after, (s.Normal, s.Draining))
+        assert isinstance(after, s.Open)
     due = snapshot_due(after.agreement, after.books)
     if cheques.is_stale(after):
         effects = [effect for effect in effects if not isinstance(effect, f.SendCancel)]
@@ -201,7 +209,7 @@ def _signed(state: s.Normal | s.Draining, result: Result, context: i.Context) ->
         if not any(isinstance(effect, f.SendCancel) for effect in effects):
             effects.append(f.SendSnapshot(due))
     after = evolve(after, events[-1]) if isinstance(events[-1], e.SnapshotSigned) else after
-    assert isinstance(after, (s.Normal, s.Draining))
+    assert isinstance(after, s.Open)
     if len(after.books.held) + len(after.books.issued) > LONG_BOOKS:  # not only at blocks: they may be rare
         fold = snapshots.foldable(after.agreement, after.books, context)
         if fold is not None:

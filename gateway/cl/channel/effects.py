@@ -46,6 +46,29 @@ class PublishOpening:
 
 
 @dataclass(frozen=True, slots=True)
+class TellPayout:
+    """Send the address at which an end shall pay us."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildEnd:
+    """Build the end that pays the partner `payout` at `address`; answer with EndBuilt or EndFailed."""
+
+    address: str
+    payout: Lovelace
+
+
+@dataclass(frozen=True, slots=True)
+class SignEnd:
+    """Rebuild the accepted terms, sign and send the signature; what is refused is refused to the partner too."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishEnd:
+    """Add our signature to the partner's and submit; again until it is in a block."""
+
+
+@dataclass(frozen=True, slots=True)
 class NoticeLocked:
     """We hold a new cheque."""
 
@@ -123,4 +146,5 @@ Notice = (
     | NoticeSettled
     | NoticeReleased
 )
-Effect = Send | SendCheque | SendSnapshot | SendCancel | PublishOpening | Notice | Alarm
+EndEffect = TellPayout | BuildEnd | SignEnd | PublishEnd
+Effect = Send | SendCheque | SendSnapshot | SendCancel | PublishOpening | EndEffect | Notice | Alarm

@@ -241,3 +241,17 @@ NEVER_FUNDED = define(
     "the opener never funded the channel that we accepted",
     "Nothing of ours was in it. Its opener may ask again.",
 )
+END_TERMS = define(
+    "cl.channel.end_terms",
+    Fault.REMOTE,
+    Action.REFUSE,
+    "we sign no such end of the channel",
+    "Nothing was signed; the channel closes without the peer.",
+)
+END_SIGNATURE = define(
+    "cl.channel.end_signature",
+    Fault.REMOTE,
+    Action.FAIL_CHANNEL,
+    "the peer's signature is not one of the end that was agreed",
+    "Nothing: the channel closes without the peer.",
+)

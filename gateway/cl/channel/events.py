@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.cl.channel.state import Agreement, Output, Proposal
-from gateway.cl.data.types import Cheque, SignedCheque, SignedSnapshot, Snapshot, VerificationKey
+from gateway.cl.data.ending import EndTerms
+from gateway.cl.data.types import Cheque, Signature, SignedCheque, SignedSnapshot, Snapshot, VerificationKey
 from gateway.hashlock import Preimage
 from gateway.units import PosixMs
 
@@ -135,6 +136,34 @@ class ChannelFrozen:
 @dataclass(frozen=True, slots=True)
 class DrainStarted:
     reason: str
+    by_us: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndBegun:
+    """Nothing is pending on our side; the two have until then to agree."""
+
+    by_us: bool
+    until: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class EndOffered:
+    """We built these terms."""
+
+    terms: EndTerms
+
+
+@dataclass(frozen=True, slots=True)
+class EndAccepted:
+    """The partner built these terms, and we sign them."""
+
+    terms: EndTerms
+
+
+@dataclass(frozen=True, slots=True)
+class EndCountersigned:
+    signature: Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +213,10 @@ Event = (
     | SnapshotHeld
     | ChannelFrozen
     | DrainStarted
+    | EndBegun
+    | EndOffered
+    | EndAccepted
+    | EndCountersigned
     | CloseDecided
     | StageSeen
     | ChannelEnded

@@ -17,6 +17,7 @@ _CHEQUES = (
     "ChequeRevealed", "CancelWasSeen", "ChequeDied", "HeldFulfilled", "HeldCancelled", "HeldSettled", "HistoryFolded",
 )  # fmt: skip
 _SIGNING = ("SnapshotSigned", "SnapshotHeld", "ChequeReceived", "ChequeExtended", "ChequeProlonged")
+_OPEN, _AGREED = ("Normal", "Draining", "Ending"), ("EndProposed", "EndSigned", "EndHeld")
 
 EDGES: dict[tuple[str, str], str] = {
     ("", "OpenProposed"): "Proposing",
@@ -29,18 +30,16 @@ EDGES: dict[tuple[str, str], str] = {
     ("Normal", "ChequeIssued"): "Normal",
     ("Normal", "ChannelFrozen"): "Normal",
     ("Normal", "DrainStarted"): "Draining",
-    ("Normal", "CloseDecided"): "Closing",
-    ("Draining", "CloseDecided"): "Closing",
-    ("Draining", "OutputChanged"): "Draining",
-    ("Closing", "OutputChanged"): "Closing",
-    **{(state, event): state for state in ("Normal", "Draining") for event in _SIGNING},
-    **{
-        (state, event): state
-        for state in ("Normal", "Draining", "Closing", "OnChain", "Ended")
-        for event in _CHEQUES
-    },
-    **{(state, "StageSeen"): "OnChain" for state in ("Normal", "Draining", "Closing", "OnChain", "Ended")},
-    **{(state, "ChannelEnded"): "Ended" for state in ("Normal", "Draining", "Closing", "OnChain")},
+    ("Draining", "EndBegun"): "Ending",
+    ("Ending", "EndOffered"): "EndProposed",
+    ("Ending", "EndAccepted"): "EndSigned",
+    ("EndProposed", "EndCountersigned"): "EndHeld",
+    **{(state, "CloseDecided"): "Closing" for state in (*_OPEN, *_AGREED)},
+    **{(state, "OutputChanged"): state for state in ("Draining", "Ending", *_AGREED, "Closing")},
+    **{(state, event): state for state in _OPEN for event in _SIGNING},
+    **{(state, event): state for state in (*_OPEN, "Closing", "OnChain", "Ended") for event in _CHEQUES},
+    **{(state, "StageSeen"): "OnChain" for state in (*_OPEN, *_AGREED, "Closing", "OnChain", "Ended")},
+    **{(state, "ChannelEnded"): "Ended" for state in (*_OPEN, *_AGREED, "Closing", "OnChain")},
 }
 
 
@@ -104,14 +103,16 @@ def _lived(state: s.WithBooks, event: e.Event) -> s.State:
         case e.ChannelFrozen(reason):
             assert isinstance(state, s.Normal)
             return replace(state, frozen=reason)
-        case e.DrainStarted(reason):
+        case e.DrainStarted(reason, by_us):
             assert isinstance(state, s.Normal)
-            return s.Draining(state.agreement, state.books, state.output, reason)
+            return s.Draining(state.agreement, state.books, state.output, reason, by_us)
+        case e.EndBegun() | e.EndOffered() | e.EndAccepted() | e.EndCountersigned():
+            return _ended_together(state, event)
         case e.CloseDecided(reason):
-            assert isinstance(state, (s.Normal, s.Draining))
+            assert isinstance(state, s.Open | s.Agreed)
             return s.Closing(state.agreement, state.books, state.output, reason)
         case e.OutputChanged(output, deep):
-            assert isinstance(state, (s.Normal, s.Draining, s.Closing))
+            assert isinstance(state, s.Open | s.Agreed | s.Closing)
             local, remote = deposits(state.agreement, output)
             books = state.books
             if not deep:  # funds that may still be rolled back are not counted, lost ones are gone at once
@@ -126,6 +127,24 @@ def _lived(state: s.WithBooks, event: e.Event) -> s.State:
             return s.Ended(state.agreement, state.books, tx_id)
         case _:
             return replace(state, books=_books(state.books, event))
+
+
+def _ended_together(
+    state: s.WithBooks, event: e.EndBegun | e.EndOffered | e.EndAccepted | e.EndCountersigned
+) -> s.State:
+    assert not isinstance(state, (s.Normal, s.OnChain, s.Ended))
+    common = (state.agreement, state.books, state.output, state.reason)
+    match state, event:
+        case s.Draining(), e.EndBegun(by_us, until):
+            return s.Ending(*common, by_us, until)
+        case s.Ending(until=until), e.EndOffered(terms):
+            return s.EndProposed(*common, terms, until)
+        case s.Ending(), e.EndAccepted(terms):
+            return s.EndSigned(*common, terms)
+        case s.EndProposed(terms=terms), e.EndCountersigned(signature):
+            return s.EndHeld(*common, terms, signature)
+        case _:
+            raise AssertionError("EDGES lets nothing else through")
 
 
 def _books(books: s.Books, event: e.Event) -> s.Books:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gateway.cl.channel.messages import ChannelMessage
 from gateway.cl.channel.state import Agreement, Output, Proposal
+from gateway.cl.data.ending import EndTerms
 from gateway.cl.data.types import Signature, VerificationKey
 from gateway.hashlock import Hashlock, Preimage
 from gateway.profile import NetworkProfile
@@ -140,8 +141,25 @@ class OldCopy:
 
 
 @dataclass(frozen=True, slots=True)
+class EndBuilt:
+    """The end that BuildEnd asked for."""
+
+    terms: EndTerms
+
+
+@dataclass(frozen=True, slots=True)
+class EndFailed:
+    """The end that we should build, sign or send is refused here, by the wallet, the ledger or the signer."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
-    """Time passed."""
+    """Time passed. `peer_here`: the partner is connected."""
+
+    peer_here: bool = True
 
 
 Input = (
@@ -161,5 +179,7 @@ Input = (
     | TokenBurnt
     | SecretsSeen
     | OldCopy
+    | EndBuilt
+    | EndFailed
     | Tick
 )

@@ -138,6 +138,16 @@ def balance(agreement: s.Agreement, books: s.Books) -> Balance:
     )
 
 
+def end_shares(agreement: s.Agreement, books: s.Books, output: s.Output) -> tuple[Lovelace, Lovelace]:
+    """(ours, the partner's) of an end with nothing pending: payouts are capped by what the output holds, and its
+    min-ada goes to the opener (decision 9). Both sum to all that is in the output."""
+    total = output.lovelace - output.datum.min_ada
+    local = min(max(balance(agreement, books).local, _ZERO), total)
+    ours, theirs = local, total - local
+    opener = output.datum.min_ada
+    return (ours + opener, theirs) if agreement.local_is_opener else (ours, theirs + opener)
+
+
 def pending_out(books: s.Books) -> int:
     """Cheques of ours that the partner could still have to present."""
     return sum(isinstance(one.status, (s.Live, s.CancelSeen)) for one in books.issued)

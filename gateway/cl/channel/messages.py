@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.cl.data.ending import EndTerms
 from gateway.cl.data.types import Cheque as ChequeData
 from gateway.cl.data.types import OutputRef, Signature, SignedSnapshot, VerificationKey
 from gateway.hashlock import Preimage
@@ -134,6 +135,36 @@ class Closing:
 
 
 @dataclass(frozen=True, slots=True)
+class EndQuery:
+    """The sender has nothing pending and would end the channel together: where shall it pay?"""
+
+
+@dataclass(frozen=True, slots=True)
+class EndPayout:
+    """The sender has nothing pending either; its share goes to this address."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeEnd:
+    terms: EndTerms
+
+
+@dataclass(frozen=True, slots=True)
+class EndSignature:
+    """The sender's Ed25519 signature over the id of the proposed transaction."""
+
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseEnd:
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelFailed:
     """A rule was broken; the sender closes on chain."""
 
@@ -157,5 +188,10 @@ ChannelMessage = (
     | TimedOut
     | Reestablish
     | Closing
+    | EndQuery
+    | EndPayout
+    | ProposeEnd
+    | EndSignature
+    | RefuseEnd
     | ChannelFailed
 )

@@ -116,7 +116,7 @@ def open_refusal(agreement: s.Agreement, output: s.Output) -> Rejection | None:
 
 
 def output_seen(
-    state: s.Normal | s.Draining | s.Closing, output: s.Output, depth: int, context: i.Context
+    state: s.Open | s.Agreed | s.Closing, output: s.Output, depth: int, context: i.Context
 ) -> Result:
     """Funds added, or the channel is closing on chain: no cheque is signed or taken from then on (P16)."""
     if not isinstance(output.datum.stage, Opened):
@@ -130,9 +130,9 @@ def output_seen(
     return Wait("the output is known")
 
 
-def opening_taken_back(state: s.Normal | s.Draining) -> Result:
+def opening_taken_back(state: s.Open) -> Result:
     """Nothing is signed or taken on a channel that does not exist; it thaws when the opening lies deep again."""
-    if isinstance(state, s.Draining) or state.frozen:
+    if not isinstance(state, s.Normal) or state.frozen:
         return Wait("nothing new is signed as it is")
     alarm = f.Alarm("cl.channel.frozen", s.TAKEN_BACK)
     return Continue((e.ChannelFrozen(s.TAKEN_BACK),), (alarm,))
@@ -179,9 +179,9 @@ def settling(state: s.Closing | s.OnChain | s.Ended, given: i.Input, context: i.
             events, effects = cheques.expired(state.books, context)
             return Continue(events, effects) if events else Wait("the chain settles")
         case i.FulfilHeld(index, preimage):
-            return _fulfil_for_chain(state, index, preimage, context)
+            return fulfil_for_chain(state, index, preimage, context)
         case i.CancelHeld(index, code):
-            return _cancel_for_chain(state, index, code)
+            return cancel_for_chain(state, index, code)
         case i.PeerSaid(m.Fulfil(index, preimage)):
             return cheques.revealed(state, index, preimage)
         case i.PeerBack():
@@ -211,7 +211,7 @@ def _close_again(state: s.Closing | s.OnChain | s.Ended) -> Result:
     return Wait("the channel closes already")
 
 
-def _fulfil_for_chain(state: s.WithBooks, index: int, preimage: Preimage, context: i.Context) -> Result:
+def fulfil_for_chain(state: s.WithBooks, index: int, preimage: Preimage, context: i.Context) -> Result:
     """The preimage goes into the receipt or unlocks an entry (settle.py); nothing goes to the partner."""
     held = find_held(state.books, index)
     refusal = cheques.fulfil_refusal(held, index, preimage)
@@ -229,7 +229,7 @@ def _fulfil_for_chain(state: s.WithBooks, index: int, preimage: Preimage, contex
             return Reject(errors.CHEQUE_ANSWERED(field="index", got=index))
 
 
-def _cancel_for_chain(state: s.WithBooks, index: int, code: str) -> Result:
+def cancel_for_chain(state: s.WithBooks, index: int, code: str) -> Result:
     """Not claiming is all that giving back needs here: without our secret the cheque expires."""
     held = find_held(state.books, index)
     if held is None:
@@ -269,6 +269,8 @@ def _closed_by_us(state: s.WithBooks, output: s.Output) -> bool:
         case Closed():
             return output.datum.keys[0] == state.agreement.local_key
         case Opened():
+            if isinstance(state, s.Ended):  # an end by both was taken back: it comes again, or we close alone
+                return True
             return isinstance(state, s.Closing) or (isinstance(state, s.OnChain) and state.closed_by_us)
         case _:
             return state.closed_by_us if isinstance(state, s.OnChain) else isinstance(state, s.Closing)
@@ -339,7 +341,7 @@ def _absent(state: s.WithBooks, output: s.Output) -> tuple[tuple[e.Event, f.Effe
 # -- reconnection -----------------------------------------------------------------------------
 
 
-def repeats(state: s.Normal | s.Draining) -> tuple[f.Effect, ...]:
+def repeats(state: s.Open) -> tuple[f.Effect, ...]:
     """Everything that the partner may have missed; each message is idempotent."""
     books = state.books
     effects: list[f.Effect] = [f.Send(cheques.reestablish_of(state))]
@@ -353,6 +355,8 @@ def repeats(state: s.Normal | s.Draining) -> tuple[f.Effect, ...]:
     ]
     if books.ours != Snapshot() and not stale:
         effects.append(f.SendSnapshot(books.ours))
-    if isinstance(state, s.Draining):
+    if not isinstance(state, s.Normal):
         effects.append(f.Send(m.Closing(False, state.reason)))
+    if isinstance(state, s.Ending) and state.by_us:
+        effects.append(f.Send(m.EndQuery()))
     return tuple(effects)

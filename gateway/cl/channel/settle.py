@@ -42,6 +42,8 @@ def intent(state: s.State, context: Context) -> Intent | None:
             return _staged(state, context)
         case s.Proposing() | s.Funding() | s.Normal() | s.Draining() | s.Ended() | s.Abandoned():
             return None
+        case s.Ending() | s.EndProposed() | s.EndSigned() | s.EndHeld():
+            return None  # effects of their own: the step is the partner's as much as ours
     assert_never(state)
 
 
@@ -50,6 +52,10 @@ def next_deadline(state: s.State, context: Context) -> tuple[str, PosixMs] | Non
     due = intent(state, context)
     if due is not None:
         return type(due.step).__name__, due.deadline
+    if isinstance(state, (s.Ending, s.EndProposed)):
+        return "close alone", state.until
+    if isinstance(state, (s.EndSigned, s.EndHeld)):
+        return "close alone", state.terms.until
     if isinstance(state, (s.Normal, s.Draining)):
         moments = [h.status.close_by for h in state.books.held if isinstance(h.status, s.Fulfilled)]
         return ("close_by", min(moments, key=lambda m: m.value)) if moments else None

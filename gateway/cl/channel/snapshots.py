@@ -176,7 +176,7 @@ def reestablish(state: Open, said: m.Reestablish, context: i.Context) -> Result:
 
 def old_copy(state: Open, why: Rejection) -> Result:
     """We have signed more than we know: nothing is signed any more, and the owner decides when to close."""
-    if isinstance(state, s.Draining):
+    if not isinstance(state, s.Normal):
         return Continue((e.CloseDecided(str(why)),), (f.Alarm(why.code, str(why)),))
     if is_stale(state):
         return Wait("known")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.cl.data.ending import EndTerms
 from gateway.cl.data.types import (
     ChannelId,
     Cheque,
     Datum,
     Entry,
     OutputRef,
+    Signature,
     SignedCheque,
     SignedSnapshot,
     Snapshot,
@@ -203,12 +205,61 @@ class Normal:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """No new cheques; closes once none is pending."""
+    """No new cheques; ends once none is pending. `by_us`: our owner asked for it, not the partner."""
 
     agreement: Agreement
     books: Books
     output: Output
     reason: str
+    by_us: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Nothing is pending: the two agree on an end, else we close alone at `until`. `by_us`: we build it and pay its
+    fee. Nothing of it is signed; snapshots may still cross."""
+
+    agreement: Agreement
+    books: Books
+    output: Output
+    reason: str
+    by_us: bool
+    until: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class EndProposed:
+    """We built `terms` and told the partner; our signature stays here until we have its own."""
+
+    agreement: Agreement
+    books: Books
+    output: Output
+    reason: str
+    terms: EndTerms
+    until: PosixMs
+
+
+@dataclass(frozen=True, slots=True)
+class EndSigned:
+    """We signed the partner's `terms`: it may send them to the chain until they expire. Frozen for good."""
+
+    agreement: Agreement
+    books: Books
+    output: Output
+    reason: str
+    terms: EndTerms
+
+
+@dataclass(frozen=True, slots=True)
+class EndHeld:
+    """The partner signed our `terms`: we send them to the chain until they expire."""
+
+    agreement: Agreement
+    books: Books
+    output: Output
+    reason: str
+    terms: EndTerms
+    signature: Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +301,9 @@ class Abandoned:
     detail: str
 
 
-WithBooks = Normal | Draining | Closing | OnChain | Ended
-WithOutput = Normal | Draining | Closing | OnChain
+Open = Normal | Draining | Ending
+Agreed = EndProposed | EndSigned | EndHeld
+WithOutput = Open | Agreed | Closing | OnChain
+WithBooks = WithOutput | Ended
 State = Proposing | Funding | WithBooks | Abandoned
 FINAL = (Abandoned,)

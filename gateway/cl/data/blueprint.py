@@ -15,7 +15,7 @@ from gateway.cl.data.errors import SCRIPT_HASH
 from gateway.errors import Refused
 
 # Written by validators/build.py together with plutus.json.
-VALIDATOR_HASH = bytes.fromhex("3443fcb246ff3529e005ccedeef6b00ee73c765dca5dc05054789d27")
+VALIDATOR_HASH = bytes.fromhex("ae87a1b25fbac5c9289c611b5d114e4d844b12c337ba9d9e1f05630c")
 _TITLE = "channel.channel.mint"
 
 

@@ -114,6 +114,10 @@ def _apply(datum: t.Datum, step: t.Step, at: Situation) -> Applied | Ended:
             return _elapse_end(datum, _stage(datum, t.Closed), step, at)
         case t.RespondEnd():
             return _respond_end(datum, _stage(datum, t.Closed), step, at)
+        case t.MutualEnd():
+            _signed("MutualEnd.1", datum.keys[0], at)
+            _signed("MutualEnd.2", datum.keys[1], at)
+            return Ended()
         case _:
             assert_never(step)
 

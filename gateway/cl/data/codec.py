@@ -209,6 +209,8 @@ def step_data(step: t.Step) -> Data:
             snapshot, cheques = _receipt_data(step.receipt)
             flags = (int(step.use_closer_squash), int(step.use_responder_squash))
             return Constr(8, (snapshot, *flags, cheques, _entries_data(step.entries)))
+        case t.MutualEnd():
+            return Constr(9, ())
         case _:
             assert_never(step)
 
@@ -407,6 +409,8 @@ def _step(data: Data) -> t.Step:
         case Constr(8, (snapshot, closer, responder, cheques, entries)):
             sides = (_flag(closer, "use_closer"), _flag(responder, "use_responder"))
             return t.RespondEnd(_receipt(snapshot, cheques), *sides, _entries(entries))
+        case Constr(9, ()):
+            return t.MutualEnd()
         case _:
             raise _shape("step", _name(data), "a step of docs/validator.md")
 

@@ -322,8 +322,13 @@ class RespondEnd:
     entries: tuple[Entry, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class MutualEnd:
+    """Signed by both partners, from any stage (decision 9)."""
+
+
 ContinuingStep = Add | Close | Respond | Elapse | FreeInClosed | FreeInResolved
-EndStep = EndResolved | ElapseEnd | RespondEnd
+EndStep = EndResolved | ElapseEnd | RespondEnd | MutualEnd
 Step = ContinuingStep | EndStep
 
 

@@ -37,6 +37,7 @@ from gateway.cl.l1.errors import BAD_INTENT
 from gateway.cl.l1.intents import (
     BuiltTx,
     ChannelAfter,
+    EndTogether,
     Intent,
     OpenChannel,
     Pay,
@@ -85,7 +86,7 @@ def _build(
     figures = read_figures(view.params)
     opens = [i for i in intents if isinstance(i, OpenChannel)]
     steps = sorted(
-        (i for i in intents if isinstance(i, StepChannel)),
+        (i for i in intents if isinstance(i, (StepChannel, EndTogether))),
         key=lambda i: (i.channel.ref.tx_id, i.channel.ref.index),
     )
     if len({s.channel.ref for s in steps}) != len(steps):
@@ -97,6 +98,7 @@ def _build(
     seed = opens[0].seed if opens else None
     redeemer = encode_redeemer(MintRedeemer(seed, tuple(s.step for s in steps)))
     keys = tuple(sorted({s.signer for s in steps}))
+    partners = [s.partner for s in steps if isinstance(s, EndTogether)]
     plan = Plan(
         outputs=parts.outputs,
         script_inputs=tuple(s.channel.utxo for s in steps),
@@ -106,7 +108,7 @@ def _build(
         spend_redeemer=SPEND_REDEEMER,
         policy=policy,
         bolt=policy + BOLT_TOKEN,
-        signers=tuple(sorted({key_hash(k) for k in keys})),
+        signers=tuple(sorted({key_hash(k) for k in (*keys, *partners)})),
         window=window,
         script_utxo=_reference(view),
         script=view.blueprint.script,
@@ -150,6 +152,7 @@ def _finish(
         script_utxo=next((u for u in produced if u.script_ref_cbor is not None), None),
         mem=sum(r.units.mem for r in draft.redeemers),
         steps=sum(r.units.steps for r in draft.redeemers),
+        draft=draft,
     )
 
 
@@ -173,7 +176,7 @@ def _outputs(
     view: ChainView,
     intents: Sequence[Intent],
     opens: Sequence[OpenChannel],
-    steps: Sequence[StepChannel],
+    steps: Sequence[StepChannel | EndTogether],
     window: Window,
     figures: Figures,
     verify: Verify,
@@ -193,6 +196,8 @@ def _outputs(
     for i in intents:
         if isinstance(i, Pay):
             outputs.append(_payment(view, i, figures))
+        elif isinstance(i, EndTogether) and i.payout > Lovelace(0):
+            outputs.append(_with_least(_to_key(view, i.address, i.payout), figures))
         elif isinstance(i, PublishScript):
             outputs.append(_with_least(Out(view.wallet_address, 0, script=view.blueprint.script), figures))
     return _Parts(tuple(outputs), tuple(after))
@@ -223,11 +228,13 @@ def _opened(view: ChainView, o: OpenChannel, figures: Figures) -> tuple[Out, Cha
 
 
 def _stepped(
-    view: ChainView, s: StepChannel, window: Window, figures: Figures, verify: Verify
+    view: ChainView, s: StepChannel | EndTogether, window: Window, figures: Figures, verify: Verify
 ) -> tuple[Out | None, ChannelAfter]:
     c = s.channel
-    total_out = c.total + s.add
-    at = Situation(c.cid, c.total, (s.signer,), verify, window.lb, window.ub, total_out)
+    if isinstance(s, EndTogether):
+        at = Situation(c.cid, c.total, (s.signer, s.partner), verify, window.lb, window.ub)
+    else:
+        at = Situation(c.cid, c.total, (s.signer,), verify, window.lb, window.ub, c.total + s.add)
     result = apply_step(c.datum, s.step, at)
     if isinstance(result, Rejection):
         raise Refused(result)
@@ -241,17 +248,21 @@ def _stepped(
 
 
 def _payment(view: ChainView, pay: Pay, figures: Figures) -> Out:
-    address = read_address(pay.address)
-    mainnet = view.params.network_magic == MAINNET_MAGIC
-    if address.mainnet != mainnet:
-        raise _bad("address", pay.address, "an address of this network")
-    if address.is_script:  # without a datum the script could never let it go
-        raise _bad("address", pay.address, "the address of a key, not of a script")
-    out = Out(pay.address, pay.lovelace.value)
+    out = _to_key(view, pay.address, pay.lovelace)
     if pay.lovelace <= Lovelace(0):
         raise _bad("lovelace", pay.lovelace.value, "> 0")
     _enough(out, figures, "lovelace")
     return out
+
+
+def _to_key(view: ChainView, text: str, lovelace: Lovelace) -> Out:
+    address = read_address(text)
+    mainnet = view.params.network_magic == MAINNET_MAGIC
+    if address.mainnet != mainnet:
+        raise _bad("address", text, "an address of this network")
+    if address.is_script:  # without a datum the script could never let it go
+        raise _bad("address", text, "the address of a key, not of a script")
+    return Out(text, lovelace.value)
 
 
 def _with_least(out: Out, figures: Figures) -> Out:

@@ -81,3 +81,10 @@ BAD_INTENT = define(
     "this combination of acts does not make a transaction",
     "correct the named field: an address of this network, amounts over the ledger's least, each channel once",
 )
+END_BODY = define(
+    "cl.l1.end_body",
+    Fault.REMOTE,
+    Action.REFUSE,
+    "the terms of a common end do not give the transaction that was agreed",
+    "nothing was signed; the channel closes without the peer",
+)

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.cl.data.types import ChannelId, Datum, Opened, OutputRef, Snapshot, Step, VerificationKey
+from gateway.cl.data.types import (
+    ChannelId,
+    Datum,
+    MutualEnd,
+    Opened,
+    OutputRef,
+    Snapshot,
+    Step,
+    VerificationKey,
+)
 from gateway.cl.l1.address import StakePart
+from gateway.cl.l1.body import Draft
 from gateway.cl.l1.parse import ChannelOutput
 from gateway.cl.l1.validity import Window
 from gateway.cl.ports import Utxo
@@ -55,6 +65,22 @@ class StepChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class EndTogether:
+    """Ends `channel` by both signatures: `payout` goes to the partner at `address` (0: nothing does; the ledger's
+    least output is topped up by us), all the rest to our wallet."""
+
+    channel: ChannelOutput
+    signer: VerificationKey
+    partner: VerificationKey
+    address: str
+    payout: Lovelace
+
+    @property
+    def step(self) -> Step:
+        return MutualEnd()
+
+
+@dataclass(frozen=True, slots=True)
 class Pay:
     """Plain lovelace to a key or script address of this network (wallet send)."""
 
@@ -67,7 +93,7 @@ class PublishScript:
     """Puts the validator into an output of our wallet, for all later transactions to refer to."""
 
 
-Intent = OpenChannel | StepChannel | Pay | PublishScript
+Intent = OpenChannel | StepChannel | EndTogether | Pay | PublishScript
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +122,4 @@ class BuiltTx:
     script_utxo: Utxo | None  # the published reference script, if any
     mem: int
     steps: int
+    draft: Draft

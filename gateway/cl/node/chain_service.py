@@ -32,10 +32,12 @@ from gateway.cl.channel import state as s
 from gateway.cl.data import types as t
 from gateway.cl.data.blueprint import Blueprint
 from gateway.cl.data.books import Verify
+from gateway.cl.data.ending import EndTerms
 from gateway.cl.l1.errors import BAD_INTENT, TOO_EARLY
 from gateway.cl.l1.intents import AgreedTerms, OpenChannel, Pay, PublishScript, StepChannel
 from gateway.cl.l1.parse import ChannelOutput, parse_output
 from gateway.cl.node import chain_rows
+from gateway.cl.node.ending import Ender
 from gateway.cl.node.wallet import OwnTransactions, Wallet
 from gateway.cl.node.watched import Watched
 from gateway.cl.ports import ChainProvider, Evaluator, Point, Signer, Utxo
@@ -83,6 +85,15 @@ class ChainService:
             address=wallet_address, held_seeds=held_seeds, reference_script=reference_script,
             watch=lambda tx_id: self._view.watch(tx_id),
         )  # fmt: skip
+        self._ender = Ender(
+            self._wallet,
+            self._own,
+            provider,
+            signer,
+            clock,
+            blueprint,
+            lambda channel: self._on_chain(channel),
+        )
         self._watched = Watched(blueprint.hash)
         self._telling = asyncio.Lock()
         self._trouble: Rejection | None = None
@@ -324,6 +335,19 @@ class ChainService:
             step = StepChannel(output, t.Add(output.datum.keys[0] == key), key, lovelace)
             view = await self._wallet.frozen(instead_of=output.ref)
             return await self._wallet.send(view, (step,), f"Add {channel.hex()}", channel)
+
+    @property
+    def payout_address(self) -> str:
+        return self._wallet.address
+
+    async def build_end(self, state: s.Ending, address: str, payout: Lovelace) -> EndTerms:
+        return await self._ender.build(state, address, payout)
+
+    async def approve_end(self, state: s.EndSigned) -> t.Signature:
+        return await self._ender.approve(state)
+
+    async def publish_end(self, state: s.EndHeld) -> None:
+        await self._ender.publish(state)
 
     def _on_chain(self, channel: t.ChannelId) -> ChannelOutput | None:
         for created in self._view.channels:

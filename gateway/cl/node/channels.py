@@ -25,6 +25,7 @@ from gateway.cl.channel.evolve import evolve
 from gateway.cl.channel.ledger import Balance, balance
 from gateway.cl.data.codec import channel_id
 from gateway.cl.data.types import ChannelId, OutputRef, SignedSnapshot, VerificationKey
+from gateway.cl.node.ending import EndChain, perform_end
 from gateway.cl.node.freshness import Freshness
 from gateway.cl.node.open_policy import OpenPolicy, PeerTerms, outside
 from gateway.cl.node.peers import Peers
@@ -44,7 +45,7 @@ KIND = "channel"
 MOST_FUNDING_A_PEER, MOST_FUNDING = 4, 256
 
 
-class Chain(Protocol):
+class Chain(EndChain, Protocol):
     """What channels ask of the chain (gateway.cl.node.chain_service)."""
 
     async def pick_seed(self, amount: Lovelace) -> OutputRef: ...
@@ -270,6 +271,16 @@ class Channels:
                 if isinstance(state, (s.Funding, s.Normal)):
                     tx_id = await self._chain.publish_opening(state.agreement)
                     await self._send(channel, lambda _: _ready(m.Staged(OutputRef(tx_id, 0))))
+            case f.BuildEnd() | f.SignEnd() if not self._may_sign(channel):
+                log.info("channel.unsigned", channel=channel.hex(), effect=type(effect).__name__)
+            case f.TellPayout() | f.BuildEnd() | f.SignEnd() | f.PublishEnd():
+                await perform_end(
+                    effect,
+                    self.state(channel),
+                    self._chain,
+                    lambda message: self._send(channel, lambda _: _ready(message)),
+                    lambda given: self.feed(channel, given),
+                )
             case f.Alarm(code, detail):
                 log.error("channel.alarm", channel=channel.hex(), code=code, detail=detail)
                 self._on_alarm(channel.hex(), code, detail)
@@ -416,7 +427,7 @@ class Channels:
         for channel in list(self._states):
             due = None
             try:
-                await self.feed(channel, i.Tick())
+                await self.feed(channel, i.Tick(self._is_here(channel)))
                 state = self.state(channel)
                 due = None if state is None else settle.intent(state, self.context())
                 if due is not None:

@@ -50,7 +50,7 @@ class Freshness:
         """What the partner says first on every connection, and after its chain has shown the opening."""
         if not (isinstance(given, i.PeerSaid) and isinstance(given.message, m.Reestablish)):
             return
-        if isinstance(state, (s.Normal, s.Draining)):
+        if isinstance(state, s.Open | s.Agreed):
             if channel not in self._heard:
                 self._unsaid.add(channel)
             self._heard.add(channel)

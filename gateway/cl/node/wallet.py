@@ -319,6 +319,23 @@ class Wallet:
         not_before: PosixMs | None = None,
     ) -> bytes:
         """Under `building`: window, build, sign, store, submit. Raises the first refusal."""
+        built = await self.construct(view, intents, use_before=use_before, not_before=not_before)
+        signed = await self._signer.sign_transaction(built.required_keys, built.tx_cbor)
+        log.info("tx.built", purpose=purpose, fee=built.fee.value, mem=built.mem, steps=built.steps)
+        await self.submit(
+            OwnTx(built.tx_id, purpose, channel, signed, built.spent, built.window.ub), built.fee
+        )
+        return built.tx_id
+
+    async def construct(
+        self,
+        view: ChainView,
+        intents: tuple[Intent, ...],
+        *,
+        use_before: tuple[PosixMs, ...] = (),
+        not_before: PosixMs | None = None,
+    ) -> BuiltTx:
+        """Under `building`: window and transaction, unsigned. Raises the first refusal."""
         window = choose_window(
             view.params, view.tip, view.now, self._profile, use_before=use_before, not_before=not_before
         )
@@ -328,8 +345,14 @@ class Wallet:
         built = await asyncio.to_thread(build, view, intents, window, self._evaluator, self._verify)
         if not isinstance(built, BuiltTx):
             raise Refused(built)
-        signed = await self._signer.sign_transaction(built.required_keys, built.tx_cbor)
-        log.info("tx.built", purpose=purpose, fee=built.fee.value, mem=built.mem, steps=built.steps)
-        self._watch(built.tx_id)
-        await self._own.send(OwnTx(built.tx_id, purpose, channel, signed, built.spent, window.ub), built.fee)
-        return built.tx_id
+        return built
+
+    async def submit(self, tx: OwnTx, fee: Lovelace) -> None:
+        """Under `building`: watched, stored, then sent."""
+        self._watch(tx.tx_id)
+        await self._own.send(tx, fee)
+
+    def hold(self, refs: tuple[OutputRef, ...]) -> None:
+        """Nothing else takes these for a while: long enough for a state that names them to be stored."""
+        until = asyncio.get_running_loop().time() + PICK_HOLDS_S
+        self._picked.update(dict.fromkeys(refs, until))

@@ -58,6 +58,16 @@ NOT_OURS = define(
     "cl.signer.not_our_channel", Fault.LOCAL, Action.REFUSE,
     "the transaction does not act on a channel of this key", "nothing was signed; report it with the logs", 403,
 )  # fmt: skip
+END = define(
+    "cl.signer.end", Fault.REMOTE, Action.REFUSE,
+    "this end of the channel would pay us less than we are owed, or does more than end the channel",
+    "nothing was signed; the channel closes without the peer", 409,
+)  # fmt: skip
+ENDED = define(
+    "cl.signer.ended", Fault.LOCAL, Action.REFUSE,
+    "an end of this channel was signed: nothing that moves value in it is signed any more",
+    "open another channel", 409,
+)  # fmt: skip
 BAD_INPUT = define(
     "cl.signer.bad_input", Fault.LOCAL, Action.REFUSE,
     "what is to be signed has not the form that the signer knows", "nothing was signed; report it with the logs",

@@ -9,13 +9,16 @@ from coincurve import PublicKey
 from nacl.signing import SigningKey
 
 from gateway.cl.data.codec import cheque_message, cid_of_token, decode_datum, key_hash, snapshot_message
+from gateway.cl.data.ending import EndEvidence
 from gateway.cl.data.types import ChannelId, Cheque, Signature, Snapshot, VerificationKey
 from gateway.cl.l1.address import key_address
-from gateway.cl.signer.errors import BAD_INPUT, NOT_OURS, UNKNOWN_KEY
+from gateway.cl.signer import ending
+from gateway.cl.signer.errors import BAD_INPUT, END, NOT_OURS, UNKNOWN_KEY
 from gateway.cl.signer.guard import SignGuard
 from gateway.cl.signer.keys import KeyRing
 from gateway.cl.signer.keystore import Keystore
 from gateway.cl.signer.txparts import TxParts, read_parts, with_witnesses
+from gateway.cl.signer.verify import verify
 from gateway.errors import Refused
 
 
@@ -72,6 +75,10 @@ class FileSigner:
         """The body's bytes stay as they are. Raises `Refused` (cl.signer.not_our_channel, .unknown_key)."""
         parts = read_parts(tx_cbor)
         chosen = sorted(set(keys))
+        foreign = set(parts.body.get(14, ())) - {key_hash(k) for k in chosen}
+        if foreign:  # beside a partner's, our signature ends a channel whatever is owed: see `complete_end`
+            got = ", ".join(sorted(one.hex() for one in foreign if isinstance(one, bytes)))[:120]
+            raise Refused(NOT_OURS(field="required_signers", got=got, allowed="the keys asked for"))
         signing = [self._key(k) for k in chosen]
         for key in chosen:
             for cid in self._channels_touched(parts, key):
@@ -79,6 +86,39 @@ class FileSigner:
         witnesses = [(self._ring.wallet_public, self._ring.sign_wallet(parts.tx_id))]
         witnesses += [(k.raw, s.sign(parts.tx_id).signature) for k, s in zip(chosen, signing, strict=True)]
         return with_witnesses(parts, witnesses)
+
+    async def approve_end(
+        self, key: VerificationKey, channel: ChannelId, tx_cbor: bytes, evidence: EndEvidence
+    ) -> Signature:
+        """The channel key's alone: the wallet signs nothing that a partner built."""
+        parts = read_parts(tx_cbor)
+        return self._end(parts, key, channel, evidence)
+
+    async def complete_end(
+        self,
+        key: VerificationKey,
+        channel: ChannelId,
+        tx_cbor: bytes,
+        evidence: EndEvidence,
+        partner: Signature,
+    ) -> bytes:
+        """Our own proposal, with every witness: the partner's, the channel key's and the wallet's."""
+        parts = read_parts(tx_cbor)
+        other = ending.partner_of(evidence.datum, key)
+        if not verify(other, parts.tx_id, partner):
+            raise Refused(END(field="partner", got="a signature of something else", allowed=other.hex()))
+        own = self._end(parts, key, channel, evidence)
+        wallet = (self._ring.wallet_public, self._ring.sign_wallet(parts.tx_id))
+        return with_witnesses(parts, [wallet, (key.raw, own.raw), (other.raw, partner.raw)])
+
+    def _end(
+        self, parts: TxParts, key: VerificationKey, channel: ChannelId, evidence: EndEvidence
+    ) -> Signature:
+        signing = self._key(key)
+        ending.check(parts, key, channel, evidence, self._guard, self._policy, self._ring.wallet_hash)
+        self._guard.bind(key, channel)
+        self._guard.end(key, channel)
+        return Signature(signing.sign(parts.tx_id).signature)
 
     def _channels_touched(self, parts: TxParts, key: VerificationKey) -> set[ChannelId]:
         """The channels of `key` that this transaction steps or ends; fails when there is none."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gateway.cl.data.types import ChannelId, Cheque, Snapshot, Squash, VerificationKey
-from gateway.cl.signer.errors import COVERED, EQUIVOCATION, GUARD, REGRESSION, WRITE
+from gateway.cl.signer.errors import COVERED, ENDED, EQUIVOCATION, GUARD, REGRESSION, WRITE
 from gateway.cl.signer.keystore import sync_folder
 from gateway.errors import Refused
 from gateway.units import Lovelace
@@ -26,6 +26,8 @@ class SignGuard(Protocol):
     def cheque(self, key: VerificationKey, cid: ChannelId, cheque: Cheque) -> None: ...
     def snapshot(self, key: VerificationKey, cid: ChannelId, snapshot: Snapshot) -> None: ...
     def bind(self, key: VerificationKey, cid: ChannelId) -> None: ...
+    def end(self, key: VerificationKey, cid: ChannelId) -> None: ...
+    def uncovered(self, key: VerificationKey, cid: ChannelId, sent: Squash) -> tuple[int, ...]: ...
     def channels_of(self, key: VerificationKey) -> frozenset[ChannelId]: ...
     def signed(self, key: VerificationKey, cid: ChannelId) -> tuple[int, Snapshot]: ...
 
@@ -38,12 +40,14 @@ class _State:
     cheques: dict[Place, dict[int, tuple[int, bytes, int]]] = field(default_factory=dict)
     snapshots: dict[Place, Snapshot] = field(default_factory=dict)
     bound: dict[bytes, set[bytes]] = field(default_factory=dict)
+    ended: set[Place] = field(default_factory=set)
 
     def check_cheque(self, place: Place, cheque: Cheque) -> bool:
         """Whether it is new to us. A later timeout is an extension; all else at a known index is refused."""
         signed = self.snapshots.get(place)
         known = self.cheques.get(place, {}).get(cheque.index)
         if known is None:
+            self._check_open(place)
             # Not both squashes: which side is the partner's the signer cannot tell, and indices are per side.
             if signed and signed.first.covers(cheque.index) and signed.second.covers(cheque.index):
                 raise Refused(COVERED(field="index", got=cheque.index))
@@ -58,6 +62,8 @@ class _State:
         if cheque.timeout.value < timeout:
             field_name = f"cheque {cheque.index} timeout"
             raise Refused(EQUIVOCATION(field=field_name, got=cheque.timeout.value, allowed=f">= {timeout}"))
+        if cheque.timeout.value > timeout:
+            self._check_open(place)
         return cheque.timeout.value > timeout
 
     def check_snapshot(self, place: Place, snapshot: Snapshot) -> bool:
@@ -67,7 +73,15 @@ class _State:
         for name, new, before in sides:
             if not new.is_canonical() or not new.dominates(before):
                 raise Refused(REGRESSION(field=name, got=_shown(new), allowed=f"dominates {_shown(before)}"))
-        return snapshot != old or place not in self.snapshots
+        is_new = snapshot != old or place not in self.snapshots
+        if is_new:
+            self._check_open(place)
+        return is_new
+
+    def _check_open(self, place: Place) -> None:
+        """Decision 9: what an end pays was fixed when it was signed; nothing that moves value is signed after it."""
+        if place in self.ended:
+            raise Refused(ENDED(field="channel", got=place[1].hex()))
 
     def apply(self, row: list[Any]) -> None:
         kind, key, cid, *rest = row
@@ -78,6 +92,8 @@ class _State:
             self.cheques.setdefault(place, {})[index] = (amount, bytes.fromhex(lock), timeout)
         elif kind == "s":
             self.snapshots[place] = Snapshot(*(_squash(r) for r in rest))
+        elif kind == "e":
+            self.ended.add(place)
         elif kind != "b":
             raise ValueError(kind)
 
@@ -112,6 +128,16 @@ class MemoryGuard:
     def bind(self, key: VerificationKey, cid: ChannelId) -> None:
         if cid not in self.channels_of(key):
             self._keep(["b", key.hex(), cid.hex()])
+
+    def end(self, key: VerificationKey, cid: ChannelId) -> None:
+        """An end of the channel is about to be signed."""
+        if (key.raw, cid.raw) not in self._state.ended:
+            self._keep(["e", key.hex(), cid.hex()])
+
+    def uncovered(self, key: VerificationKey, cid: ChannelId, sent: Squash) -> tuple[int, ...]:
+        """Indices of cheques that were signed and that `sent` leaves open."""
+        known = self._state.cheques.get((key.raw, cid.raw), {})
+        return tuple(index for index in sorted(known) if not sent.covers(index))
 
     def channels_of(self, key: VerificationKey) -> frozenset[ChannelId]:
         return frozenset(ChannelId(c) for c in self._state.bound.get(key.raw, ()))

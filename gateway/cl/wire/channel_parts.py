@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gateway.cl.data import types as t
-from gateway.cl.wire.fields import Int, Many, One, Spec, Sub, exactly
+from gateway.cl.data.ending import EndTerms
+from gateway.cl.wire.fields import Int, Many, One, Spec, Sub, SubMany, Text, exactly
 from gateway.hashlock import Hashlock, Preimage
-from gateway.units import Lovelace, Ms, PosixMs
+from gateway.units import Lovelace, Ms, PosixMs, Slot
 
 KEY = One(exactly(32, t.VerificationKey))
 SIGNATURE = One(exactly(64, t.Signature))
@@ -32,3 +33,37 @@ CHEQUE = Spec(
     {"timeout": "timeout_ms", "amount": "amount_lovelace"},
 )
 SIGNED_CHEQUE = Spec(t.SignedCheque, {"cheque": Sub(CHEQUE), "signature": SIGNATURE})
+
+ADDRESS = One(Text(128, cut=False))
+END_TERMS = Spec(
+    EndTerms,
+    {
+        "output": Sub(OUTPUT_REF),
+        "address": ADDRESS,
+        "payout": AMOUNT,
+        "inputs": SubMany(OUTPUT_REF, 16),
+        "change_address": ADDRESS,
+        "change": AMOUNT,
+        "fee": AMOUNT,
+        "first_slot": One(Int(Slot)),
+        "end_slot": One(Int(Slot)),
+        "until": TIME,
+        "collateral": SubMany(OUTPUT_REF, 3),
+        "collateral_return": AMOUNT,
+        "total_collateral": AMOUNT,
+        "references": SubMany(OUTPUT_REF, 1),
+        "spend_mem": COUNT,
+        "spend_steps": COUNT,
+        "mint_mem": COUNT,
+        "mint_steps": COUNT,
+        "tx_id": One(exactly(32)),
+    },
+    {
+        "payout": "payout_lovelace",
+        "change": "change_lovelace",
+        "fee": "fee_lovelace",
+        "until": "until_ms",
+        "collateral_return": "collateral_return_lovelace",
+        "total_collateral": "total_collateral_lovelace",
+    },
+)

@@ -60,6 +60,10 @@ _REESTABLISH = Spec(
 _ASK_EXTENSION = Spec(m.AskExtension, {"index": p.INDEX, "timeout": p.TIME}, {"timeout": "timeout_ms"})
 _ASK_RESOLUTION = Spec(m.AskResolution, {"index": p.INDEX})
 _CLOSING = Spec(m.Closing, {"now": One(Flag()), "code": _CODE})
+_PAYOUT = Spec(m.EndPayout, {"address": p.ADDRESS})
+_PROPOSE = Spec(m.ProposeEnd, {"terms": Sub(p.END_TERMS)})
+_END_SIGNATURE = Spec(m.EndSignature, {"signature": p.SIGNATURE})
+_REFUSE_END = Spec(m.RefuseEnd, {"code": _CODE, "detail": _DETAIL})
 _FAILED = Spec(m.ChannelFailed, {"code": _CODE, "detail": _DETAIL})
 
 _MUST, _MAY = Presence.MUST, Presence.MAY
@@ -82,4 +86,9 @@ BODIES = (
     Body("ask_resolution", _ASK_RESOLUTION, _MUST, _MAY),
     Body("closing", _CLOSING, _MUST, _MAY),
     Body("channel_failed", _FAILED, _MUST, _MAY),
+    Body("end_query", Spec(m.EndQuery, {}), _MUST, _MAY),
+    Body("end_payout", _PAYOUT, _MUST, _MAY),
+    Body("propose_end", _PROPOSE, _MUST, _MAY),
+    Body("end_signature", _END_SIGNATURE, _MUST, _MAY),
+    Body("refuse_end", _REFUSE_END, _MUST, _MAY),
 )

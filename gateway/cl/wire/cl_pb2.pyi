@@ -102,6 +102,11 @@ class Envelope(_message.Message):
     ASK_RESOLUTION_FIELD_NUMBER: _builtins.int
     CLOSING_FIELD_NUMBER: _builtins.int
     CHANNEL_FAILED_FIELD_NUMBER: _builtins.int
+    END_QUERY_FIELD_NUMBER: _builtins.int
+    END_PAYOUT_FIELD_NUMBER: _builtins.int
+    PROPOSE_END_FIELD_NUMBER: _builtins.int
+    END_SIGNATURE_FIELD_NUMBER: _builtins.int
+    REFUSE_END_FIELD_NUMBER: _builtins.int
     SWAP_PAY_REQUEST_FIELD_NUMBER: _builtins.int
     SWAP_RECEIVE_REQUEST_FIELD_NUMBER: _builtins.int
     SWAP_QUOTE_FIELD_NUMBER: _builtins.int
@@ -164,6 +169,16 @@ class Envelope(_message.Message):
     @_builtins.property
     def channel_failed(self) -> Global___ChannelFailed: ...
     @_builtins.property
+    def end_query(self) -> Global___EndQuery: ...
+    @_builtins.property
+    def end_payout(self) -> Global___EndPayout: ...
+    @_builtins.property
+    def propose_end(self) -> Global___ProposeEnd: ...
+    @_builtins.property
+    def end_signature(self) -> Global___EndSignature: ...
+    @_builtins.property
+    def refuse_end(self) -> Global___RefuseEnd: ...
+    @_builtins.property
     def swap_pay_request(self) -> Global___SwapPayRequest:
         """112..127: swaps"""
 
@@ -205,6 +220,11 @@ class Envelope(_message.Message):
         ask_resolution: Global___AskResolution | None = ...,
         closing: Global___Closing | None = ...,
         channel_failed: Global___ChannelFailed | None = ...,
+        end_query: Global___EndQuery | None = ...,
+        end_payout: Global___EndPayout | None = ...,
+        propose_end: Global___ProposeEnd | None = ...,
+        end_signature: Global___EndSignature | None = ...,
+        refuse_end: Global___RefuseEnd | None = ...,
         swap_pay_request: Global___SwapPayRequest | None = ...,
         swap_receive_request: Global___SwapReceiveRequest | None = ...,
         swap_quote: Global___SwapQuote | None = ...,
@@ -213,15 +233,15 @@ class Envelope(_message.Message):
         swap_status_request: Global___SwapStatusRequest | None = ...,
         swap_status: Global___SwapStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "accept_channel", b"accept_channel", "add_cheque", b"add_cheque", "ask_extension", b"ask_extension", "ask_resolution", b"ask_resolution", "body", b"body", "cancel", b"cancel", "channel_failed", b"channel_failed", "channel_id", b"channel_id", "closing", b"closing", "conversation", b"conversation", "error", b"error", "fulfil", b"fulfil", "init", b"init", "open_channel", b"open_channel", "ping", b"ping", "pong", b"pong", "query_terms", b"query_terms", "reestablish", b"reestablish", "refuse_channel", b"refuse_channel", "squashed", b"squashed", "staged", b"staged", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "terms", b"terms", "timed_out", b"timed_out", "warning", b"warning"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "accept_channel", b"accept_channel", "add_cheque", b"add_cheque", "ask_extension", b"ask_extension", "ask_resolution", b"ask_resolution", "body", b"body", "cancel", b"cancel", "channel_failed", b"channel_failed", "channel_id", b"channel_id", "closing", b"closing", "conversation", b"conversation", "end_payout", b"end_payout", "end_query", b"end_query", "end_signature", b"end_signature", "error", b"error", "fulfil", b"fulfil", "init", b"init", "open_channel", b"open_channel", "ping", b"ping", "pong", b"pong", "propose_end", b"propose_end", "query_terms", b"query_terms", "reestablish", b"reestablish", "refuse_channel", b"refuse_channel", "refuse_end", b"refuse_end", "squashed", b"squashed", "staged", b"staged", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "terms", b"terms", "timed_out", b"timed_out", "warning", b"warning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "accept_channel", b"accept_channel", "add_cheque", b"add_cheque", "ask_extension", b"ask_extension", "ask_resolution", b"ask_resolution", "body", b"body", "cancel", b"cancel", "channel_failed", b"channel_failed", "channel_id", b"channel_id", "closing", b"closing", "conversation", b"conversation", "error", b"error", "fulfil", b"fulfil", "init", b"init", "open_channel", b"open_channel", "ping", b"ping", "pong", b"pong", "query_terms", b"query_terms", "reestablish", b"reestablish", "refuse_channel", b"refuse_channel", "squashed", b"squashed", "staged", b"staged", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "terms", b"terms", "timed_out", b"timed_out", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id", "_conversation", b"_conversation", "accept_channel", b"accept_channel", "add_cheque", b"add_cheque", "ask_extension", b"ask_extension", "ask_resolution", b"ask_resolution", "body", b"body", "cancel", b"cancel", "channel_failed", b"channel_failed", "channel_id", b"channel_id", "closing", b"closing", "conversation", b"conversation", "end_payout", b"end_payout", "end_query", b"end_query", "end_signature", b"end_signature", "error", b"error", "fulfil", b"fulfil", "init", b"init", "open_channel", b"open_channel", "ping", b"ping", "pong", b"pong", "propose_end", b"propose_end", "query_terms", b"query_terms", "reestablish", b"reestablish", "refuse_channel", b"refuse_channel", "refuse_end", b"refuse_end", "squashed", b"squashed", "staged", b"staged", "swap_accept", b"swap_accept", "swap_pay_request", b"swap_pay_request", "swap_quote", b"swap_quote", "swap_receive_request", b"swap_receive_request", "swap_refused", b"swap_refused", "swap_status", b"swap_status", "swap_status_request", b"swap_status_request", "terms", b"terms", "timed_out", b"timed_out", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__channel_id: _TypeAlias = _typing.Literal["channel_id"]  # noqa: Y015
     _WhichOneofArgType__channel_id: _TypeAlias = _typing.Literal["_channel_id", b"_channel_id"]  # noqa: Y015
     _WhichOneofReturnType__conversation: _TypeAlias = _typing.Literal["conversation"]  # noqa: Y015
     _WhichOneofArgType__conversation: _TypeAlias = _typing.Literal["_conversation", b"_conversation"]  # noqa: Y015
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init", "ping", "pong", "error", "warning", "query_terms", "terms", "open_channel", "accept_channel", "refuse_channel", "staged", "add_cheque", "fulfil", "cancel", "squashed", "timed_out", "reestablish", "ask_extension", "ask_resolution", "closing", "channel_failed", "swap_pay_request", "swap_receive_request", "swap_quote", "swap_accept", "swap_refused", "swap_status_request", "swap_status"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init", "ping", "pong", "error", "warning", "query_terms", "terms", "open_channel", "accept_channel", "refuse_channel", "staged", "add_cheque", "fulfil", "cancel", "squashed", "timed_out", "reestablish", "ask_extension", "ask_resolution", "closing", "channel_failed", "end_query", "end_payout", "propose_end", "end_signature", "refuse_end", "swap_pay_request", "swap_receive_request", "swap_quote", "swap_accept", "swap_refused", "swap_status_request", "swap_status"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__channel_id) -> _WhichOneofReturnType__channel_id | None: ...
@@ -1085,6 +1105,256 @@ class ChannelFailed(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__detail) -> _WhichOneofReturnType__detail | None: ...
 
 Global___ChannelFailed: _TypeAlias = ChannelFailed  # noqa: Y015
+
+@_typing.final
+class EndQuery(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndQuery: _TypeAlias = EndQuery  # noqa: Y015
+
+@_typing.final
+class EndPayout(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    def __init__(
+        self,
+        *,
+        address: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "address", b"address"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "address", b"address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__address: _TypeAlias = _typing.Literal["address"]  # noqa: Y015
+    _WhichOneofArgType__address: _TypeAlias = _typing.Literal["_address", b"_address"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__address) -> _WhichOneofReturnType__address | None: ...
+
+Global___EndPayout: _TypeAlias = EndPayout  # noqa: Y015
+
+@_typing.final
+class EndTerms(_message.Message):
+    """The transaction that both sign, less what both know of the channel; the rest of its body follows from these."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PAYOUT_LOVELACE_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    CHANGE_ADDRESS_FIELD_NUMBER: _builtins.int
+    CHANGE_LOVELACE_FIELD_NUMBER: _builtins.int
+    FEE_LOVELACE_FIELD_NUMBER: _builtins.int
+    FIRST_SLOT_FIELD_NUMBER: _builtins.int
+    END_SLOT_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    COLLATERAL_FIELD_NUMBER: _builtins.int
+    COLLATERAL_RETURN_LOVELACE_FIELD_NUMBER: _builtins.int
+    TOTAL_COLLATERAL_LOVELACE_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
+    SPEND_MEM_FIELD_NUMBER: _builtins.int
+    SPEND_STEPS_FIELD_NUMBER: _builtins.int
+    MINT_MEM_FIELD_NUMBER: _builtins.int
+    MINT_STEPS_FIELD_NUMBER: _builtins.int
+    TX_ID_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    payout_lovelace: _builtins.int
+    change_address: _builtins.str
+    change_lovelace: _builtins.int
+    fee_lovelace: _builtins.int
+    first_slot: _builtins.int
+    end_slot: _builtins.int
+    until_ms: _builtins.int
+    collateral_return_lovelace: _builtins.int
+    total_collateral_lovelace: _builtins.int
+    spend_mem: _builtins.int
+    spend_steps: _builtins.int
+    mint_mem: _builtins.int
+    mint_steps: _builtins.int
+    tx_id: _builtins.bytes
+    @_builtins.property
+    def output(self) -> Global___OutputRef: ...
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputRef]: ...
+    @_builtins.property
+    def collateral(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputRef]: ...
+    @_builtins.property
+    def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputRef]: ...
+    def __init__(
+        self,
+        *,
+        output: Global___OutputRef | None = ...,
+        address: _builtins.str | None = ...,
+        payout_lovelace: _builtins.int | None = ...,
+        inputs: _abc.Iterable[Global___OutputRef] | None = ...,
+        change_address: _builtins.str | None = ...,
+        change_lovelace: _builtins.int | None = ...,
+        fee_lovelace: _builtins.int | None = ...,
+        first_slot: _builtins.int | None = ...,
+        end_slot: _builtins.int | None = ...,
+        until_ms: _builtins.int | None = ...,
+        collateral: _abc.Iterable[Global___OutputRef] | None = ...,
+        collateral_return_lovelace: _builtins.int | None = ...,
+        total_collateral_lovelace: _builtins.int | None = ...,
+        references: _abc.Iterable[Global___OutputRef] | None = ...,
+        spend_mem: _builtins.int | None = ...,
+        spend_steps: _builtins.int | None = ...,
+        mint_mem: _builtins.int | None = ...,
+        mint_steps: _builtins.int | None = ...,
+        tx_id: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_change_address", b"_change_address", "_change_lovelace", b"_change_lovelace", "_collateral_return_lovelace", b"_collateral_return_lovelace", "_end_slot", b"_end_slot", "_fee_lovelace", b"_fee_lovelace", "_first_slot", b"_first_slot", "_mint_mem", b"_mint_mem", "_mint_steps", b"_mint_steps", "_output", b"_output", "_payout_lovelace", b"_payout_lovelace", "_spend_mem", b"_spend_mem", "_spend_steps", b"_spend_steps", "_total_collateral_lovelace", b"_total_collateral_lovelace", "_tx_id", b"_tx_id", "_until_ms", b"_until_ms", "address", b"address", "change_address", b"change_address", "change_lovelace", b"change_lovelace", "collateral_return_lovelace", b"collateral_return_lovelace", "end_slot", b"end_slot", "fee_lovelace", b"fee_lovelace", "first_slot", b"first_slot", "mint_mem", b"mint_mem", "mint_steps", b"mint_steps", "output", b"output", "payout_lovelace", b"payout_lovelace", "spend_mem", b"spend_mem", "spend_steps", b"spend_steps", "total_collateral_lovelace", b"total_collateral_lovelace", "tx_id", b"tx_id", "until_ms", b"until_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_change_address", b"_change_address", "_change_lovelace", b"_change_lovelace", "_collateral_return_lovelace", b"_collateral_return_lovelace", "_end_slot", b"_end_slot", "_fee_lovelace", b"_fee_lovelace", "_first_slot", b"_first_slot", "_mint_mem", b"_mint_mem", "_mint_steps", b"_mint_steps", "_output", b"_output", "_payout_lovelace", b"_payout_lovelace", "_spend_mem", b"_spend_mem", "_spend_steps", b"_spend_steps", "_total_collateral_lovelace", b"_total_collateral_lovelace", "_tx_id", b"_tx_id", "_until_ms", b"_until_ms", "address", b"address", "change_address", b"change_address", "change_lovelace", b"change_lovelace", "collateral", b"collateral", "collateral_return_lovelace", b"collateral_return_lovelace", "end_slot", b"end_slot", "fee_lovelace", b"fee_lovelace", "first_slot", b"first_slot", "inputs", b"inputs", "mint_mem", b"mint_mem", "mint_steps", b"mint_steps", "output", b"output", "payout_lovelace", b"payout_lovelace", "references", b"references", "spend_mem", b"spend_mem", "spend_steps", b"spend_steps", "total_collateral_lovelace", b"total_collateral_lovelace", "tx_id", b"tx_id", "until_ms", b"until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__address: _TypeAlias = _typing.Literal["address"]  # noqa: Y015
+    _WhichOneofArgType__address: _TypeAlias = _typing.Literal["_address", b"_address"]  # noqa: Y015
+    _WhichOneofReturnType__change_address: _TypeAlias = _typing.Literal["change_address"]  # noqa: Y015
+    _WhichOneofArgType__change_address: _TypeAlias = _typing.Literal["_change_address", b"_change_address"]  # noqa: Y015
+    _WhichOneofReturnType__change_lovelace: _TypeAlias = _typing.Literal["change_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__change_lovelace: _TypeAlias = _typing.Literal["_change_lovelace", b"_change_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__collateral_return_lovelace: _TypeAlias = _typing.Literal["collateral_return_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__collateral_return_lovelace: _TypeAlias = _typing.Literal["_collateral_return_lovelace", b"_collateral_return_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__end_slot: _TypeAlias = _typing.Literal["end_slot"]  # noqa: Y015
+    _WhichOneofArgType__end_slot: _TypeAlias = _typing.Literal["_end_slot", b"_end_slot"]  # noqa: Y015
+    _WhichOneofReturnType__fee_lovelace: _TypeAlias = _typing.Literal["fee_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__fee_lovelace: _TypeAlias = _typing.Literal["_fee_lovelace", b"_fee_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__first_slot: _TypeAlias = _typing.Literal["first_slot"]  # noqa: Y015
+    _WhichOneofArgType__first_slot: _TypeAlias = _typing.Literal["_first_slot", b"_first_slot"]  # noqa: Y015
+    _WhichOneofReturnType__mint_mem: _TypeAlias = _typing.Literal["mint_mem"]  # noqa: Y015
+    _WhichOneofArgType__mint_mem: _TypeAlias = _typing.Literal["_mint_mem", b"_mint_mem"]  # noqa: Y015
+    _WhichOneofReturnType__mint_steps: _TypeAlias = _typing.Literal["mint_steps"]  # noqa: Y015
+    _WhichOneofArgType__mint_steps: _TypeAlias = _typing.Literal["_mint_steps", b"_mint_steps"]  # noqa: Y015
+    _WhichOneofReturnType__output: _TypeAlias = _typing.Literal["output"]  # noqa: Y015
+    _WhichOneofArgType__output: _TypeAlias = _typing.Literal["_output", b"_output"]  # noqa: Y015
+    _WhichOneofReturnType__payout_lovelace: _TypeAlias = _typing.Literal["payout_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__payout_lovelace: _TypeAlias = _typing.Literal["_payout_lovelace", b"_payout_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__spend_mem: _TypeAlias = _typing.Literal["spend_mem"]  # noqa: Y015
+    _WhichOneofArgType__spend_mem: _TypeAlias = _typing.Literal["_spend_mem", b"_spend_mem"]  # noqa: Y015
+    _WhichOneofReturnType__spend_steps: _TypeAlias = _typing.Literal["spend_steps"]  # noqa: Y015
+    _WhichOneofArgType__spend_steps: _TypeAlias = _typing.Literal["_spend_steps", b"_spend_steps"]  # noqa: Y015
+    _WhichOneofReturnType__total_collateral_lovelace: _TypeAlias = _typing.Literal["total_collateral_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__total_collateral_lovelace: _TypeAlias = _typing.Literal["_total_collateral_lovelace", b"_total_collateral_lovelace"]  # noqa: Y015
+    _WhichOneofReturnType__tx_id: _TypeAlias = _typing.Literal["tx_id"]  # noqa: Y015
+    _WhichOneofArgType__tx_id: _TypeAlias = _typing.Literal["_tx_id", b"_tx_id"]  # noqa: Y015
+    _WhichOneofReturnType__until_ms: _TypeAlias = _typing.Literal["until_ms"]  # noqa: Y015
+    _WhichOneofArgType__until_ms: _TypeAlias = _typing.Literal["_until_ms", b"_until_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__address) -> _WhichOneofReturnType__address | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__change_address) -> _WhichOneofReturnType__change_address | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__change_lovelace) -> _WhichOneofReturnType__change_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__collateral_return_lovelace) -> _WhichOneofReturnType__collateral_return_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_slot) -> _WhichOneofReturnType__end_slot | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fee_lovelace) -> _WhichOneofReturnType__fee_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_slot) -> _WhichOneofReturnType__first_slot | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mint_mem) -> _WhichOneofReturnType__mint_mem | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mint_steps) -> _WhichOneofReturnType__mint_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output) -> _WhichOneofReturnType__output | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__payout_lovelace) -> _WhichOneofReturnType__payout_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_mem) -> _WhichOneofReturnType__spend_mem | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_steps) -> _WhichOneofReturnType__spend_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total_collateral_lovelace) -> _WhichOneofReturnType__total_collateral_lovelace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tx_id) -> _WhichOneofReturnType__tx_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__until_ms) -> _WhichOneofReturnType__until_ms | None: ...
+
+Global___EndTerms: _TypeAlias = EndTerms  # noqa: Y015
+
+@_typing.final
+class ProposeEnd(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def terms(self) -> Global___EndTerms: ...
+    def __init__(
+        self,
+        *,
+        terms: Global___EndTerms | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_terms", b"_terms", "terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_terms", b"_terms", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__terms: _TypeAlias = _typing.Literal["terms"]  # noqa: Y015
+    _WhichOneofArgType__terms: _TypeAlias = _typing.Literal["_terms", b"_terms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__terms) -> _WhichOneofReturnType__terms | None: ...
+
+Global___ProposeEnd: _TypeAlias = ProposeEnd  # noqa: Y015
+
+@_typing.final
+class EndSignature(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    signature: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        signature: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_signature", b"_signature", "signature", b"signature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signature", b"_signature", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__signature: _TypeAlias = _typing.Literal["signature"]  # noqa: Y015
+    _WhichOneofArgType__signature: _TypeAlias = _typing.Literal["_signature", b"_signature"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signature) -> _WhichOneofReturnType__signature | None: ...
+
+Global___EndSignature: _TypeAlias = EndSignature  # noqa: Y015
+
+@_typing.final
+class RefuseEnd(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    detail: _builtins.str
+    def __init__(
+        self,
+        *,
+        code: _builtins.str | None = ...,
+        detail: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_detail", b"_detail", "code", b"code", "detail", b"detail"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_detail", b"_detail", "code", b"code", "detail", b"detail"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
+    _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
+    _WhichOneofReturnType__detail: _TypeAlias = _typing.Literal["detail"]  # noqa: Y015
+    _WhichOneofArgType__detail: _TypeAlias = _typing.Literal["_detail", b"_detail"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detail) -> _WhichOneofReturnType__detail | None: ...
+
+Global___RefuseEnd: _TypeAlias = RefuseEnd  # noqa: Y015
 
 @_typing.final
 class Rate(_message.Message):

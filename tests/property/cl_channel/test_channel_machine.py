@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from gateway.cl.channel import inputs as i
 from gateway.units import Ms
 from tests.support.channel_model import ModelEnd, World
+from tests.support.channel_pair import MIN_ADA
 
 pytestmark = [pytest.mark.kind("SM"), pytest.mark.timeout(1800), pytest.mark.long]
 
@@ -182,6 +183,15 @@ class HostileMachine(ChannelMachine):
     def crossing_and_old_close(self, nth: int, after: list[int]) -> None:
         self.pay_and_cancel_crossing(1 - self.thief, 100, after[:3])
         self.world.cheat_close(self.thief, nth, True)
+
+    @rule(
+        payout=st.sampled_from([0, 700, 900, 1_000, 1_100, 2_000]),
+        owner=st.booleans(),
+        sure=st.integers(0, 3),
+    )
+    def end_of_its_own_making(self, payout: int, owner: bool, sure: int) -> None:
+        if sure == 0:
+            self.world.cheat_end(self.thief, payout + (MIN_ADA.value if owner else 0))
 
     @rule()
     def pay_and_same_index_again(self) -> None:

@@ -8,7 +8,15 @@ import pytest
 
 from gateway.cl.l1.body import utxo_bytes
 from gateway.cl.l1.build import build, channel_ids
-from gateway.cl.l1.intents import AgreedTerms, BuiltTx, OpenChannel, Pay, PublishScript, StepChannel
+from gateway.cl.l1.intents import (
+    AgreedTerms,
+    BuiltTx,
+    EndTogether,
+    OpenChannel,
+    Pay,
+    PublishScript,
+    StepChannel,
+)
 from gateway.cl.l1.parse import ChannelOutput, parse_output
 from gateway.cl.l1.sizing import channel_min_ada
 from gateway.cl.ports import Utxo
@@ -34,9 +42,12 @@ def ledger_failures(built: BuiltTx, known: Sequence[Utxo]) -> list[str]:
     return [f.predicate for f in check(tx, at) if f.predicate not in SIGNATURES]
 
 
-def step_of(name: str, label: str = "A") -> StepChannel:
+def step_of(name: str, label: str = "A") -> StepChannel | EndTogether:
     move = MOVES[name](label)
     signer = w.public(move.signers[0])
+    if name.startswith("mutual_end"):
+        partner = w.public(move.signers[1])
+        return EndTogether(l.on_chain(move.channel), signer, partner, l.WALLET, Lovelace(70_000_000))
     return StepChannel(l.on_chain(move.channel), move.step, signer, Lovelace(move.add))
 
 
