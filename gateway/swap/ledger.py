@@ -42,6 +42,7 @@ class Row:
 
 
 Rows = tuple[Row, ...]
+EXACT = Msat(0)
 
 
 def _move(unit: str, amount: int, source: str, target: str) -> Rows:
@@ -187,7 +188,6 @@ def is_balanced(rows: Rows) -> bool:
 # -- against the networks ---------------------------------------------------------------------
 
 Balances = dict[tuple[str, str], int]
-EXACT = Msat(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +196,14 @@ class Difference:
 
     lovelace: Lovelace
     msat: Msat | None  # None: the Lightning node cannot be asked
+    slack: Msat = EXACT  # of `msat`: two that differ by no more are the same
+
+    def is_same(self, other: Difference | None) -> bool:
+        if other is None or self.lovelace != other.lovelace or (self.msat is None) != (other.msat is None):
+            return False
+        if self.msat is None or other.msat is None:
+            return True
+        return abs((self.msat - other.msat).value) <= self.slack.value
 
     def __bool__(self) -> bool:
         return self.lovelace.value != 0 or bool(self.msat and self.msat.value)
@@ -222,7 +230,7 @@ def difference(
     least = sums.get((LIGHTNING, MSAT), 0) + sums.get((SENDING, MSAT), 0)
     most = least + sums.get((UNKNOWN_FEE, MSAT), 0)
     nearest = min(max(in_lightning.value, least - slack.value), most + slack.value)
-    return Difference(off, Msat(in_lightning.value - nearest))
+    return Difference(off, Msat(in_lightning.value - nearest), slack)
 
 
 def accepted(found: Difference) -> Rows:

@@ -54,7 +54,7 @@ class LedgerWatch:
     async def check(self) -> Difference:
         """Compares once. Raises store.* alone: a Lightning node that is away is not compared."""
         found = await self.compare()
-        settled = found == self._last and bool(found)
+        settled = found.is_same(self._last) and bool(found)
         self._last = found
         if settled and not self.why:
             rejection = errors.LEDGER(field="ledger", detail=found.words())
