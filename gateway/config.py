@@ -47,6 +47,7 @@ MAINNET_REFUSED = define(
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+Share = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class _Section(BaseModel):
@@ -103,6 +104,10 @@ class SwapSettings(_Section):
     cardano_reserve_lovelace: Natural = 0
     slot_reserve: Annotated[int, Field(ge=0, le=19)] = 2
     auto_add_most_lovelace: Natural = 0
+    spread_ppm: Share = 0
+    inventory_ppm: Share = 0
+    option_percent: Annotated[int, Field(ge=0, le=1_000)] = 100
+    option_free_peers: Annotated[str, Field(pattern=r"^((0[23][0-9a-f]{64})(,0[23][0-9a-f]{64})*)?$")] = ""
 
     def policy(self, profile: NetworkProfile) -> SwapPolicy:
         return SwapPolicy(
@@ -120,6 +125,10 @@ class SwapSettings(_Section):
             cardano_reserve=Lovelace(self.cardano_reserve_lovelace),
             slot_reserve=self.slot_reserve,
             auto_add_most=Lovelace(self.auto_add_most_lovelace),
+            spread_ppm=self.spread_ppm,
+            inventory_ppm=self.inventory_ppm,
+            option_percent=self.option_percent,
+            option_free=frozenset(bytes.fromhex(one) for one in self.option_free_peers.split(",") if one),
         )
 
 

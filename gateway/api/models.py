@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hex33 = Annotated[str, Field(pattern=r"^0[23][0-9a-f]{64}$")]
@@ -244,7 +244,24 @@ class QuoteRequest(Model):
     channel: ChannelRef | None = None
 
 
+class EstimateRequest(Model):
+    """What would it cost now: to pay `amount_msat` out of a channel, or to receive `lovelace` into one."""
+
+    amount_msat: Annotated[int, Field(ge=1, le=2_100_000_000_000_000_000, strict=True)] | None = None
+    lovelace: PositiveLovelace | None = None
+    channel: ChannelRef | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> EstimateRequest:
+        if (self.amount_msat is None) == (self.lovelace is None):
+            raise ValueError("either amount_msat or lovelace")
+        return self
+
+
 class QuoteAnswer(Model):
+    """Firm: binding until valid_until_ms. Indicative (an estimate): no id, nothing is reserved, nobody is bound."""
+
+    firm: bool = True
     id: str
     direction: str
     payment_hash: str
@@ -252,10 +269,14 @@ class QuoteAnswer(Model):
     lovelace: int
     base_fee_lovelace: int
     proportional_fee_lovelace: int
+    spread_fee_lovelace: int = 0
+    inventory_fee_lovelace: int = 0
+    option_fee_lovelace: int = 0
     routing_budget_msat: int
     rate_lovelace: int
     rate_msat: int
     cheque_timeout_ms: int
+    lock_life_ms: int = 0
     valid_until_ms: int
     eps: str
 

@@ -243,6 +243,10 @@ def _money_routes(node: Node) -> APIRouter:
     async def quote(request: m.QuoteRequest) -> m.QuoteAnswer:
         return await node.quote(request)
 
+    @router.post("/swaps/estimate")
+    async def estimate(request: m.EstimateRequest) -> m.QuoteAnswer:
+        return await node.estimate(request)
+
     @router.get("/swaps")
     async def swaps() -> list[m.Swap]:
         return await node.swaps()

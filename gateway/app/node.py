@@ -17,7 +17,7 @@ from gateway.app import logs, providers, views
 from gateway.app.accounts import Accounts
 from gateway.app.bus import Bus
 from gateway.app.init import KEYS
-from gateway.app.price_views import price_view
+from gateway.app.price_views import price_view, quote_view
 from gateway.app.running import Running
 from gateway.bolt import bolt11
 from gateway.bolt.invoice import Description
@@ -32,9 +32,10 @@ from gateway.errors import Refused, Rejection
 from gateway.hashlock import Hashlock
 from gateway.swap import errors as swap_errors
 from gateway.swap.client import PAYMENT, RECEIPT
-from gateway.swap.engine import IN, OUT
+from gateway.swap.engine import IN, OUT, SwapEngine
+from gateway.swap.ports import ChannelStanding
 from gateway.swap.runner import Key
-from gateway.units import Lovelace, Ms
+from gateway.units import Lovelace, Ms, Msat
 
 log = structlog.get_logger("gateway.node")
 
@@ -303,31 +304,28 @@ class GatewayNode(Accounts):
 
     async def quote(self, request: m.QuoteRequest) -> m.QuoteAnswer:
         """The price of an invoice at this gateway, for one channel or the first usable one. Binding while valid."""
+        engine, standing = await self._quoting(request.channel)
+        found = await engine.quote_out(standing.peer, standing.channel, request.invoice)
+        return quote_view(found, firm=True)
+
+    async def estimate(self, request: m.EstimateRequest) -> m.QuoteAnswer:
+        """What a quote would say now; nothing is reserved and nobody is bound."""
+        engine, standing = await self._quoting(request.channel)
+        wanted = (
+            Msat(request.amount_msat) if request.amount_msat is not None else Lovelace(request.lovelace or 0)
+        )
+        found = await engine.estimate(standing.peer, standing.channel, wanted)
+        return quote_view(found, firm=False)
+
+    async def _quoting(self, channel: str | None) -> tuple[SwapEngine, ChannelStanding]:
         running = self._node()
         if running.engine is None:
-            raise Refused(swap_errors.NO_GATEWAY())
-        wanted = None if request.channel is None else self._find(request.channel)
+            raise Refused(swap_errors.PAUSED(detail="this node is no gateway"))
+        wanted = None if channel is None else self._find(channel)
         standings = [s for s in await running.legs.standings() if s.usable and wanted in (None, s.channel)]
         if not standings:
             raise Refused(swap_errors.NO_CARDANO_LIQUIDITY(field="channel", detail="no usable channel"))
-        found = await running.engine.quote_out(standings[0].peer, standings[0].channel, request.invoice)
-        if isinstance(found, Rejection):
-            raise Refused(found)
-        return m.QuoteAnswer(
-            id=found.id.hex(),
-            direction=found.direction.value,
-            payment_hash=found.hashlock.hex(),
-            amount_msat=found.bitcoin.value,
-            lovelace=found.cardano.value,
-            base_fee_lovelace=found.base_fee.value,
-            proportional_fee_lovelace=found.proportional_fee.value,
-            routing_budget_msat=found.routing_budget.value,
-            rate_lovelace=found.rate.lovelace,
-            rate_msat=found.rate.msat,
-            cheque_timeout_ms=found.cheque_timeout.value,
-            valid_until_ms=found.valid_until.value,
-            eps=f"1/{found.eps.denominator}",
-        )
+        return running.engine, standings[0]
 
     async def swaps(self) -> list[m.Swap]:
         if self._node().engine is None:

@@ -23,6 +23,7 @@ from gateway.swap import state as s
 from gateway.swap.client import SwapClient
 from gateway.swap.engine import SwapEngine, read_invoice
 from gateway.swap.payer import Offer
+from gateway.swap.pricing import Fees, payment_adds_up, receipt_adds_up
 from gateway.swap.quote import Direction, Quote
 from gateway.units import Lovelace
 
@@ -184,6 +185,10 @@ class PeerSwaps:
                 cheque_timeout=quote.cheque_timeout,
                 valid_until=quote.valid_until,
                 eps_denominator=quote.eps.denominator,
+                spread_fee=quote.spread_fee,
+                inventory_fee=quote.inventory_fee,
+                option_fee=quote.option_fee,
+                lock_life=quote.lock_life,
                 signature=signature,
             )
 
@@ -195,13 +200,21 @@ class PeerSwaps:
         await self.peers.send(peer, Envelope(message, envelope.channel, envelope.conversation))
 
     async def _quoted(self, peer: bytes, channel: ChannelId, quote: w.SwapQuote) -> None:
-        """A quote counts only with the gateway's own signature over every field."""
+        """A quote counts only with the gateway's own signature over every field, and when its parts add up."""
         if self.client is None:
             return
         signer = crypto.recover(quote.signature, w.quote_digest(channel, quote))
         if signer != peer:
             await self.client.quote_denied(
                 peer, quote.hashlock, "swap.quote.signature", "the quote is not signed by the gateway"
+            )
+            return
+        if not _adds_up(quote):
+            await self.client.quote_denied(
+                peer,
+                quote.hashlock,
+                errors.QUOTE_MISMATCH.code,
+                "the quote's amounts do not follow from its parts",
             )
             return
         if quote.direction is w.SwapDirection.CL_TO_BTC:
@@ -227,6 +240,19 @@ class PeerSwaps:
         preimage = state.preimage if isinstance(state, s.Done) else None
         code = state.code if isinstance(state, s.Refused) else ""
         return w.SwapStatus(hashlock, _PHASES[type(state)], state.quote.id, code, preimage)
+
+
+def _adds_up(quote: w.SwapQuote) -> bool:
+    """Rate, fees and amounts agree; and a receipt's invoice is for the quoted hash and amount."""
+    parts = Fees(
+        quote.base_fee, quote.proportional_fee, quote.spread_fee, quote.inventory_fee, quote.option_fee
+    )
+    if quote.direction is w.SwapDirection.CL_TO_BTC:
+        return payment_adds_up(quote.rate, quote.bitcoin, quote.routing_budget, quote.cardano, parts)
+    facts = read_invoice(quote.invoice)
+    if isinstance(facts, Rejection) or (facts.hashlock, facts.amount) != (quote.hashlock, quote.bitcoin):
+        return False
+    return receipt_adds_up(quote.rate, quote.bitcoin, quote.cardano, parts)
 
 
 assert {d.value for d in Direction} == {d.value for d in w.SwapDirection}

@@ -134,6 +134,24 @@ def swap_quote(
     emit(as_json, client(directory).post("/swaps/quote", {"invoice": invoice, "channel": channel}), record)
 
 
+@swap.command("estimate")
+@guarded
+def swap_estimate(
+    pay_msat: Annotated[
+        int | None, typer.Option("--pay-msat", min=1, help="To pay this much bitcoin.")
+    ] = None,
+    receive: Annotated[
+        int | None, typer.Option("--receive", min=1, help="To receive this many lovelace.")
+    ] = None,
+    channel: ChannelOption = None,
+    directory: Directory = DEFAULT_DIR,
+    as_json: JsonFlag = False,
+) -> None:
+    """What a swap would cost now, with every part of the price. Reserves nothing and binds nobody."""
+    asked = {"amount_msat": pay_msat, "lovelace": receive, "channel": channel}
+    emit(as_json, client(directory).post("/swaps/estimate", asked), record)
+
+
 @swap.command("list")
 @guarded
 def swap_list(directory: Directory = DEFAULT_DIR, as_json: JsonFlag = False) -> None:

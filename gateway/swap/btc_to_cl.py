@@ -196,7 +196,8 @@ def _timeout(quote: Quote, held: InvoiceAccepted, context: Context) -> PosixMs |
     small = quote.bitcoin.value < profile.small_swap_msat
     assert context.constants is not None
     latest = cheque_timeout(profile, context.constants, context.clocks, held.expiry, quote.eps, small=small)
-    timeout = min(latest, context.clocks.now + profile.max_cheque_life)
+    # no longer than it was priced for: a payer may choose any expiry, and the receiver waits for free (X10)
+    timeout = min(latest, context.clocks.now + min(quote.lock_life, profile.max_cheque_life))
     if timeout < context.clocks.now + profile.min_cheque_life:
         return errors.HOLD_TOO_LATE(
             field="expiry_height",

@@ -42,6 +42,7 @@ from gateway.swap.ledger import swap_rows
 from gateway.swap.live_blocks import LiveBlocks
 from gateway.swap.outgoing import Outgoing
 from gateway.swap.ports import ChannelLegs
+from gateway.swap.pricing import EVEN, share_ppm
 from gateway.swap.quote import (
     InvoiceFacts,
     Liquidity,
@@ -50,6 +51,7 @@ from gateway.swap.quote import (
     SwapPolicy,
     quote_btc_to_cl,
     quote_cl_to_btc,
+    typical_invoice,
 )
 from gateway.swap.risk_watch import RiskWatch
 from gateway.swap.runner import Key, Machine, Runner
@@ -254,6 +256,13 @@ class SwapEngine:
             standing.peer,
         )
 
+    async def _ada_share(self, market: Market) -> int:
+        """Which part of all that we may swap with is ada; not asked for while it costs nothing."""
+        if not self._policy.inventory_ppm:
+            return EVEN
+        local = [one.local.value for one in await self._legs.standings() if one.usable]
+        return share_ppm(Lovelace(sum(local)), (await self._btc.balances()).local, market.rate)
+
     async def _quote_context(
         self, kind: str, peer: bytes, channel: ChannelId, hashlock: Hashlock
     ) -> QuoteContext | Rejection:
@@ -277,10 +286,10 @@ class SwapEngine:
             peer=peer,
             channel=channel,
             profile=self._profile,
-            policy=replace(self._policy, rate=market.rate),
+            policy=self._policy.at(market),
             clocks=await self._clocks(),
             constants=await self.constants(),
-            liquidity=liquidity,
+            liquidity=replace(liquidity, ada_share_ppm=await self._ada_share(market)),
             own_node=(await self.identity.info()).node_id,
             hash_in_use=await self._hash_in_use(kind, hashlock),
         )
@@ -335,6 +344,16 @@ class SwapEngine:
                     return self._add_missing(quote, context, receive)
                 await self.runner.begin(lambda n: Key(IN, hashlock, n), hashlock, e.QuoteGiven(quote))
         return await self._made_invoice(hashlock, peer)
+
+    async def estimate(self, peer: bytes, channel: ChannelId, wanted: Msat | Lovelace) -> Quote | Rejection:
+        """Indicative: what a quote would say now, to pay `Msat` or to receive `Lovelace`. Nothing is stored."""
+        nobody = Hashlock(secrets.token_bytes(32))
+        context = await self._quote_context(OUT, peer, channel, nobody)
+        if isinstance(context, Rejection):
+            return context
+        if isinstance(wanted, Lovelace):
+            return quote_btc_to_cl(context, nobody, wanted)
+        return quote_cl_to_btc(context, typical_invoice(context, nobody, wanted))
 
     def _add_missing(self, refusal: Rejection, context: QuoteContext, receive: Lovelace) -> Rejection:
         """On request the gateway adds what a receiver lacks, up to what it wants to hold in one channel at all;

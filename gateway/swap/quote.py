@@ -5,7 +5,7 @@ Same id, same answer: a quote is stored before it is sent. Rounding favours the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
@@ -13,10 +13,14 @@ from gateway.btc.ports import TimeConstants
 from gateway.cl.data.types import ChannelId
 from gateway.errors import Rejection
 from gateway.hashlock import Hashlock
+from gateway.prices.model import Market
 from gateway.profile import NetworkProfile
 from gateway.swap import errors
+from gateway.swap.pricing import EVEN, PPM, fees, payment_price, receipt_price
 from gateway.swap.timelock import MAX_BLOCKS, Clocks, cltv_limit, final_cltv_for, outgoing_needs
 from gateway.units import BlockDelta, Lovelace, Ms, Msat, PosixMs, Rate
+
+LONGEST_LIFE = Ms(14 * 86_400_000)  # of any cheque on any network
 
 
 class Direction(StrEnum):
@@ -42,6 +46,15 @@ class SwapPolicy:
     cardano_reserve: Lovelace  # of a channel, never offered to swaps
     slot_reserve: int  # cheque places of a channel kept free of swaps
     auto_add_most: Lovelace  # largest `add` that the gateway makes by itself on request; 0 = none
+    spread_ppm: int = 0
+    inventory_ppm: int = 0  # when all our funds lie on the side that a swap adds to
+    volatility_ppm: int = 0  # of a day, as the market says at this moment
+    option_percent: int = 100  # of the option's price that is asked for; 0: none
+    option_free: frozenset[bytes] = frozenset()  # peers that pay no option
+
+    def at(self, market: Market) -> SwapPolicy:
+        """The terms at the market's rate and volatility."""
+        return replace(self, rate=market.rate, volatility_ppm=market.volatility_ppm)
 
     def fee(self, converted: Lovelace) -> tuple[Lovelace, Lovelace]:
         """Base and proportional part; the latter rounded up."""
@@ -61,6 +74,7 @@ class Liquidity:
     channel_remote: Lovelace  # the partner's, spendable
     free_slots_in: int
     free_slots_out: int
+    ada_share_ppm: int = EVEN  # of all our funds
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,12 @@ class Quote:
     cheque_timeout: PosixMs  # cl_to_btc: least timeout of the cheque; btc_to_cl: 0 until accepted
     valid_until: PosixMs
     eps: Fraction
+    spread_fee: Lovelace = Lovelace(0)
+    inventory_fee: Lovelace = Lovelace(0)
+    option_fee: Lovelace = Lovelace(0)
+    lock_life: Ms = (
+        LONGEST_LIFE  # cl_to_btc: of the cheque at its least timeout; btc_to_cl: the cheque's longest
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +133,23 @@ class QuoteContext:
     liquidity: Liquidity
     own_node: bytes  # our LND's node id
     hash_in_use: bool
+
+
+_TYPICAL_CLTV = BlockDelta(80)  # LND's own default for its invoices (bitcoin.timelockdelta)
+
+
+def typical_invoice(context: QuoteContext, hashlock: Hashlock, amount: Msat) -> InvoiceFacts:
+    """An invoice as most wallets would make it, to price an amount without one."""
+    return InvoiceFacts(
+        text="",
+        network=context.profile.bitcoin_network,
+        payee=b"",
+        hashlock=hashlock,
+        amount=amount,
+        expires_at=context.clocks.now + context.policy.quote_life,
+        final_cltv=_TYPICAL_CLTV,
+        unknown_required_feature=None,
+    )
 
 
 def _amount_limits(context: QuoteContext, amount: Msat) -> Rejection | None:
@@ -168,16 +205,6 @@ def quote_cl_to_btc(context: QuoteContext, invoice: InvoiceFacts) -> Quote | Rej
         )
     if context.liquidity.free_slots_in <= policy.slot_reserve:
         return errors.NO_SLOT(field="channel", got=context.channel.hex())
-    converted = policy.rate.lovelace_up(amount + budget)
-    base, proportional = policy.fee(converted)
-    pays = converted + base + proportional
-    if pays > context.liquidity.channel_remote:
-        return errors.NO_CARDANO_LIQUIDITY(
-            field="channel",
-            got=pays.value,
-            allowed=f"<= {context.liquidity.channel_remote.value}",
-            detail="the payer's side of the channel holds less than the quote",
-        )
     eps = profile.eps(amount.value)
     blocks = invoice.final_cltv + profile.padding + policy.hop_blocks
     too_long = errors.TIMELOCK_TOO_LONG(
@@ -192,6 +219,17 @@ def quote_cl_to_btc(context: QuoteContext, invoice: InvoiceFacts) -> Quote | Rej
     timeout = outgoing_needs(profile, last, blocks, eps)
     if timeout > context.clocks.now + profile.max_cheque_life:
         return too_long
+    life = timeout - context.clocks.now  # the quote's own life is the first part of it
+    worth = policy.rate.lovelace_up(amount + budget)
+    parts = fees(policy, context.peer, worth, life, context.liquidity.ada_share_ppm)
+    pays = payment_price(policy.rate, amount, budget, parts)
+    if pays > context.liquidity.channel_remote:
+        return errors.NO_CARDANO_LIQUIDITY(
+            field="channel",
+            got=pays.value,
+            allowed=f"<= {context.liquidity.channel_remote.value}",
+            detail="the payer's side of the channel holds less than the quote",
+        )
     return Quote(
         id=context.id,
         direction=Direction.CL_TO_BTC,
@@ -201,14 +239,18 @@ def quote_cl_to_btc(context: QuoteContext, invoice: InvoiceFacts) -> Quote | Rej
         bitcoin=amount,
         cardano=pays,
         rate=policy.rate,
-        base_fee=base,
-        proportional_fee=proportional,
+        base_fee=parts.base,
+        proportional_fee=parts.proportional,
         routing_budget=budget,
         invoice=invoice.text,
         final_cltv=invoice.final_cltv,
         cheque_timeout=timeout,
         valid_until=context.clocks.now + policy.quote_life,
         eps=eps,
+        spread_fee=parts.spread,
+        inventory_fee=parts.inventory,
+        option_fee=parts.option,
+        lock_life=life,
     )
 
 
@@ -219,10 +261,11 @@ def quote_btc_to_cl(context: QuoteContext, hashlock: Hashlock, receive: Lovelace
     policy, profile = context.policy, context.profile
     if receive.value < 1:
         return errors.AMOUNT_TOO_SMALL(field="receive_lovelace", got=receive.value, allowed=">= 1")
-    base, proportional = policy.fee(receive)
-    # whole satoshis: many wallets cannot send a fraction of one
-    exact = policy.rate.msat_up(receive + base + proportional)
-    amount = Msat(-(-exact.value // 1000) * 1000)
+    # the receiver decides as late as its cheque allows, so that is capped, and its price lies inside the amount
+    life = max(policy.receive_life, profile.min_cheque_life)
+    share = PPM - context.liquidity.ada_share_ppm
+    parts = fees(policy, context.peer, receive, policy.quote_life + life, share)
+    amount = receipt_price(policy.rate, receive, parts)
     refusal = _amount_limits(context, amount)
     if refusal is not None:
         return refusal
@@ -257,14 +300,18 @@ def quote_btc_to_cl(context: QuoteContext, hashlock: Hashlock, receive: Lovelace
         bitcoin=amount,
         cardano=receive,
         rate=policy.rate,
-        base_fee=base,
-        proportional_fee=proportional,
+        base_fee=parts.base,
+        proportional_fee=parts.proportional,
         routing_budget=Msat(0),
         invoice="",
         final_cltv=final,
         cheque_timeout=PosixMs(0),
         valid_until=context.clocks.now + policy.quote_life,
         eps=eps,
+        spread_fee=parts.spread,
+        inventory_fee=parts.inventory,
+        option_fee=parts.option,
+        lock_life=life,
     )
 
 

@@ -164,6 +164,14 @@ class RecordingNode:
             cheque_timeout_ms=9, valid_until_ms=8, eps="1/1000000",
         )  # fmt: skip
 
+    async def estimate(self, request: m.EstimateRequest) -> m.QuoteAnswer:
+        self._note("estimate", request)
+        return m.QuoteAnswer(
+            firm=False, id="", direction="btc_to_cl", payment_hash="", amount_msat=1, lovelace=2,
+            base_fee_lovelace=0, proportional_fee_lovelace=0, option_fee_lovelace=41, routing_budget_msat=0,
+            rate_lovelace=2, rate_msat=1, cheque_timeout_ms=0, valid_until_ms=0, eps="1/1000000",
+        )  # fmt: skip
+
     def _swap(self) -> m.Swap:
         return m.Swap(
             id=HASH, attempt=1, direction="cl_to_btc", state="Done", payment_hash=HASH, amount_msat=1,

@@ -369,6 +369,7 @@ async def a_quote_that_another_key_signed(_: Path) -> Any:
         id=b"q" * 32, direction=SwapDirection.CL_TO_BTC, hashlock=SECRET.hashlock, bitcoin=Msat(5),
         cardano=Lovelace(9), rate=Rate(5, 2), base_fee=Lovelace(0), proportional_fee=Lovelace(0),
         routing_budget=Msat(0), invoice="x", cheque_timeout=NOW, valid_until=NOW, eps_denominator=10,
+        spread_fee=Lovelace(0), inventory_fee=Lovelace(0), option_fee=Lovelace(0), lock_life=Ms(0),
         signature=b"\x01" * 65,
     )  # fmt: skip
     await swaps._quoted(PEER, CHANNEL, quote)

@@ -1460,6 +1460,10 @@ class SwapQuote(_message.Message):
     VALID_UNTIL_MS_FIELD_NUMBER: _builtins.int
     EPS_DENOMINATOR_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    SPREAD_FEE_LOVELACE_FIELD_NUMBER: _builtins.int
+    INVENTORY_FEE_LOVELACE_FIELD_NUMBER: _builtins.int
+    OPTION_FEE_LOVELACE_FIELD_NUMBER: _builtins.int
+    LOCK_LIFE_MS_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     direction: Global___SwapDirection.ValueType
     payment_hash: _builtins.bytes
@@ -1473,6 +1477,10 @@ class SwapQuote(_message.Message):
     valid_until_ms: _builtins.int
     eps_denominator: _builtins.int
     signature: _builtins.bytes
+    spread_fee_lovelace: _builtins.int
+    inventory_fee_lovelace: _builtins.int
+    option_fee_lovelace: _builtins.int
+    lock_life_ms: _builtins.int
     @_builtins.property
     def rate(self) -> Global___Rate: ...
     def __init__(
@@ -1492,10 +1500,14 @@ class SwapQuote(_message.Message):
         valid_until_ms: _builtins.int | None = ...,
         eps_denominator: _builtins.int | None = ...,
         signature: _builtins.bytes | None = ...,
+        spread_fee_lovelace: _builtins.int | None = ...,
+        inventory_fee_lovelace: _builtins.int | None = ...,
+        option_fee_lovelace: _builtins.int | None = ...,
+        lock_life_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_fee_lovelace", b"_base_fee_lovelace", "_bitcoin_msat", b"_bitcoin_msat", "_cardano_lovelace", b"_cardano_lovelace", "_cheque_timeout_ms", b"_cheque_timeout_ms", "_direction", b"_direction", "_eps_denominator", b"_eps_denominator", "_id", b"_id", "_invoice", b"_invoice", "_payment_hash", b"_payment_hash", "_proportional_fee_lovelace", b"_proportional_fee_lovelace", "_rate", b"_rate", "_routing_budget_msat", b"_routing_budget_msat", "_signature", b"_signature", "_valid_until_ms", b"_valid_until_ms", "base_fee_lovelace", b"base_fee_lovelace", "bitcoin_msat", b"bitcoin_msat", "cardano_lovelace", b"cardano_lovelace", "cheque_timeout_ms", b"cheque_timeout_ms", "direction", b"direction", "eps_denominator", b"eps_denominator", "id", b"id", "invoice", b"invoice", "payment_hash", b"payment_hash", "proportional_fee_lovelace", b"proportional_fee_lovelace", "rate", b"rate", "routing_budget_msat", b"routing_budget_msat", "signature", b"signature", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_fee_lovelace", b"_base_fee_lovelace", "_bitcoin_msat", b"_bitcoin_msat", "_cardano_lovelace", b"_cardano_lovelace", "_cheque_timeout_ms", b"_cheque_timeout_ms", "_direction", b"_direction", "_eps_denominator", b"_eps_denominator", "_id", b"_id", "_inventory_fee_lovelace", b"_inventory_fee_lovelace", "_invoice", b"_invoice", "_lock_life_ms", b"_lock_life_ms", "_option_fee_lovelace", b"_option_fee_lovelace", "_payment_hash", b"_payment_hash", "_proportional_fee_lovelace", b"_proportional_fee_lovelace", "_rate", b"_rate", "_routing_budget_msat", b"_routing_budget_msat", "_signature", b"_signature", "_spread_fee_lovelace", b"_spread_fee_lovelace", "_valid_until_ms", b"_valid_until_ms", "base_fee_lovelace", b"base_fee_lovelace", "bitcoin_msat", b"bitcoin_msat", "cardano_lovelace", b"cardano_lovelace", "cheque_timeout_ms", b"cheque_timeout_ms", "direction", b"direction", "eps_denominator", b"eps_denominator", "id", b"id", "inventory_fee_lovelace", b"inventory_fee_lovelace", "invoice", b"invoice", "lock_life_ms", b"lock_life_ms", "option_fee_lovelace", b"option_fee_lovelace", "payment_hash", b"payment_hash", "proportional_fee_lovelace", b"proportional_fee_lovelace", "rate", b"rate", "routing_budget_msat", b"routing_budget_msat", "signature", b"signature", "spread_fee_lovelace", b"spread_fee_lovelace", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_fee_lovelace", b"_base_fee_lovelace", "_bitcoin_msat", b"_bitcoin_msat", "_cardano_lovelace", b"_cardano_lovelace", "_cheque_timeout_ms", b"_cheque_timeout_ms", "_direction", b"_direction", "_eps_denominator", b"_eps_denominator", "_id", b"_id", "_invoice", b"_invoice", "_payment_hash", b"_payment_hash", "_proportional_fee_lovelace", b"_proportional_fee_lovelace", "_rate", b"_rate", "_routing_budget_msat", b"_routing_budget_msat", "_signature", b"_signature", "_valid_until_ms", b"_valid_until_ms", "base_fee_lovelace", b"base_fee_lovelace", "bitcoin_msat", b"bitcoin_msat", "cardano_lovelace", b"cardano_lovelace", "cheque_timeout_ms", b"cheque_timeout_ms", "direction", b"direction", "eps_denominator", b"eps_denominator", "id", b"id", "invoice", b"invoice", "payment_hash", b"payment_hash", "proportional_fee_lovelace", b"proportional_fee_lovelace", "rate", b"rate", "routing_budget_msat", b"routing_budget_msat", "signature", b"signature", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_fee_lovelace", b"_base_fee_lovelace", "_bitcoin_msat", b"_bitcoin_msat", "_cardano_lovelace", b"_cardano_lovelace", "_cheque_timeout_ms", b"_cheque_timeout_ms", "_direction", b"_direction", "_eps_denominator", b"_eps_denominator", "_id", b"_id", "_inventory_fee_lovelace", b"_inventory_fee_lovelace", "_invoice", b"_invoice", "_lock_life_ms", b"_lock_life_ms", "_option_fee_lovelace", b"_option_fee_lovelace", "_payment_hash", b"_payment_hash", "_proportional_fee_lovelace", b"_proportional_fee_lovelace", "_rate", b"_rate", "_routing_budget_msat", b"_routing_budget_msat", "_signature", b"_signature", "_spread_fee_lovelace", b"_spread_fee_lovelace", "_valid_until_ms", b"_valid_until_ms", "base_fee_lovelace", b"base_fee_lovelace", "bitcoin_msat", b"bitcoin_msat", "cardano_lovelace", b"cardano_lovelace", "cheque_timeout_ms", b"cheque_timeout_ms", "direction", b"direction", "eps_denominator", b"eps_denominator", "id", b"id", "inventory_fee_lovelace", b"inventory_fee_lovelace", "invoice", b"invoice", "lock_life_ms", b"lock_life_ms", "option_fee_lovelace", b"option_fee_lovelace", "payment_hash", b"payment_hash", "proportional_fee_lovelace", b"proportional_fee_lovelace", "rate", b"rate", "routing_budget_msat", b"routing_budget_msat", "signature", b"signature", "spread_fee_lovelace", b"spread_fee_lovelace", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__base_fee_lovelace: _TypeAlias = _typing.Literal["base_fee_lovelace"]  # noqa: Y015
     _WhichOneofArgType__base_fee_lovelace: _TypeAlias = _typing.Literal["_base_fee_lovelace", b"_base_fee_lovelace"]  # noqa: Y015
@@ -1511,8 +1523,14 @@ class SwapQuote(_message.Message):
     _WhichOneofArgType__eps_denominator: _TypeAlias = _typing.Literal["_eps_denominator", b"_eps_denominator"]  # noqa: Y015
     _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
     _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
+    _WhichOneofReturnType__inventory_fee_lovelace: _TypeAlias = _typing.Literal["inventory_fee_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__inventory_fee_lovelace: _TypeAlias = _typing.Literal["_inventory_fee_lovelace", b"_inventory_fee_lovelace"]  # noqa: Y015
     _WhichOneofReturnType__invoice: _TypeAlias = _typing.Literal["invoice"]  # noqa: Y015
     _WhichOneofArgType__invoice: _TypeAlias = _typing.Literal["_invoice", b"_invoice"]  # noqa: Y015
+    _WhichOneofReturnType__lock_life_ms: _TypeAlias = _typing.Literal["lock_life_ms"]  # noqa: Y015
+    _WhichOneofArgType__lock_life_ms: _TypeAlias = _typing.Literal["_lock_life_ms", b"_lock_life_ms"]  # noqa: Y015
+    _WhichOneofReturnType__option_fee_lovelace: _TypeAlias = _typing.Literal["option_fee_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__option_fee_lovelace: _TypeAlias = _typing.Literal["_option_fee_lovelace", b"_option_fee_lovelace"]  # noqa: Y015
     _WhichOneofReturnType__payment_hash: _TypeAlias = _typing.Literal["payment_hash"]  # noqa: Y015
     _WhichOneofArgType__payment_hash: _TypeAlias = _typing.Literal["_payment_hash", b"_payment_hash"]  # noqa: Y015
     _WhichOneofReturnType__proportional_fee_lovelace: _TypeAlias = _typing.Literal["proportional_fee_lovelace"]  # noqa: Y015
@@ -1523,6 +1541,8 @@ class SwapQuote(_message.Message):
     _WhichOneofArgType__routing_budget_msat: _TypeAlias = _typing.Literal["_routing_budget_msat", b"_routing_budget_msat"]  # noqa: Y015
     _WhichOneofReturnType__signature: _TypeAlias = _typing.Literal["signature"]  # noqa: Y015
     _WhichOneofArgType__signature: _TypeAlias = _typing.Literal["_signature", b"_signature"]  # noqa: Y015
+    _WhichOneofReturnType__spread_fee_lovelace: _TypeAlias = _typing.Literal["spread_fee_lovelace"]  # noqa: Y015
+    _WhichOneofArgType__spread_fee_lovelace: _TypeAlias = _typing.Literal["_spread_fee_lovelace", b"_spread_fee_lovelace"]  # noqa: Y015
     _WhichOneofReturnType__valid_until_ms: _TypeAlias = _typing.Literal["valid_until_ms"]  # noqa: Y015
     _WhichOneofArgType__valid_until_ms: _TypeAlias = _typing.Literal["_valid_until_ms", b"_valid_until_ms"]  # noqa: Y015
     @_typing.overload
@@ -1540,7 +1560,13 @@ class SwapQuote(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__id) -> _WhichOneofReturnType__id | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inventory_fee_lovelace) -> _WhichOneofReturnType__inventory_fee_lovelace | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__invoice) -> _WhichOneofReturnType__invoice | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lock_life_ms) -> _WhichOneofReturnType__lock_life_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__option_fee_lovelace) -> _WhichOneofReturnType__option_fee_lovelace | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__payment_hash) -> _WhichOneofReturnType__payment_hash | None: ...
     @_typing.overload
@@ -1551,6 +1577,8 @@ class SwapQuote(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__routing_budget_msat) -> _WhichOneofReturnType__routing_budget_msat | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__signature) -> _WhichOneofReturnType__signature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spread_fee_lovelace) -> _WhichOneofReturnType__spread_fee_lovelace | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__valid_until_ms) -> _WhichOneofReturnType__valid_until_ms | None: ...
 

@@ -14,9 +14,9 @@ from enum import StrEnum
 from gateway.bolt import tlv
 from gateway.cl.data.types import ChannelId
 from gateway.hashlock import Hashlock, Preimage
-from gateway.units import Lovelace, Msat, PosixMs, Rate
+from gateway.units import Lovelace, Ms, Msat, PosixMs, Rate
 
-_TAG = b"cardano-lightning/swap-quote/1"
+_TAG = b"cardano-lightning/swap-quote/2"
 
 
 class SwapDirection(StrEnum):
@@ -58,6 +58,10 @@ class SwapQuote:
     cheque_timeout: PosixMs
     valid_until: PosixMs
     eps_denominator: int  # the block law's error probability is 1 / this
+    spread_fee: Lovelace
+    inventory_fee: Lovelace
+    option_fee: Lovelace
+    lock_life: Ms  # what the option is priced for; btc_to_cl: the cheque's longest life
     signature: bytes  # 65 bytes, recoverable, by the gateway's node key
 
 
@@ -145,6 +149,10 @@ def quote_digest(channel: ChannelId, quote: SwapQuote) -> bytes:
             number(25, quote.cheque_timeout.value),
             number(27, quote.valid_until.value),
             number(29, quote.eps_denominator),
+            number(31, quote.spread_fee.value),
+            number(33, quote.inventory_fee.value),
+            number(35, quote.option_fee.value),
+            number(37, quote.lock_life.value),
         )
     )
     return hashlib.sha256(hashlib.sha256(_TAG).digest() + fields).digest()

@@ -7,7 +7,7 @@ from gateway.cl.wire.fields import Bytes, Choice, Int, Maybe, One, Spec, Sub, Te
 from gateway.cl.wire.scope import Body, Presence, Turn
 from gateway.cl.wire.session_specs import CODE, optional_text
 from gateway.hashlock import Hashlock, Preimage
-from gateway.units import Lovelace, Msat, PosixMs, Rate
+from gateway.units import Lovelace, Ms, Msat, PosixMs, Rate
 
 MAX_INVOICE = 7_089  # as in BOLT 11's reader
 
@@ -39,6 +39,10 @@ _QUOTE = Spec(
         "cheque_timeout": TIME,
         "valid_until": TIME,
         "eps_denominator": One(Int(least=1)),
+        "spread_fee": LOVELACE,
+        "inventory_fee": LOVELACE,
+        "option_fee": LOVELACE,
+        "lock_life": One(Int(Ms)),
         "signature": One(exactly(65)),
     },
     {
@@ -50,6 +54,10 @@ _QUOTE = Spec(
         "routing_budget": "routing_budget_msat",
         "cheque_timeout": "cheque_timeout_ms",
         "valid_until": "valid_until_ms",
+        "spread_fee": "spread_fee_lovelace",
+        "inventory_fee": "inventory_fee_lovelace",
+        "option_fee": "option_fee_lovelace",
+        "lock_life": "lock_life_ms",
     },
 )
 _ACCEPT = Spec(m.SwapAccept, {"quote_id": One(exactly(32))})

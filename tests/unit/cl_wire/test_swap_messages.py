@@ -6,7 +6,7 @@ from gateway.bolt import crypto
 from gateway.cl.data.types import ChannelId
 from gateway.cl.wire.swap_messages import SwapDirection, SwapQuote, quote_digest
 from gateway.hashlock import Hashlock
-from gateway.units import Lovelace, Msat, PosixMs, Rate
+from gateway.units import Lovelace, Ms, Msat, PosixMs, Rate
 
 CHANNEL = ChannelId(bytes(range(20)))
 QUOTE = SwapQuote(
@@ -23,6 +23,10 @@ QUOTE = SwapQuote(
     cheque_timeout=PosixMs(1_700_000_000_000),
     valid_until=PosixMs(1_700_000_060_000),
     eps_denominator=1_000_000_000,
+    spread_fee=Lovelace(300),
+    inventory_fee=Lovelace(200),
+    option_fee=Lovelace(100),
+    lock_life=Ms(3_600_000),
     signature=bytes(65),
 )
 CHANGES = {
@@ -39,6 +43,10 @@ CHANGES = {
     "cheque_timeout": PosixMs(1_700_000_000_001),
     "valid_until": PosixMs(1_700_000_060_001),
     "eps_denominator": 1_000_000,
+    "spread_fee": Lovelace(301),
+    "inventory_fee": Lovelace(201),
+    "option_fee": Lovelace(101),
+    "lock_life": Ms(3_600_001),
 }
 
 
@@ -61,4 +69,4 @@ def test_signature_names_the_gateway() -> None:
     assert crypto.recover(crypto.sign_recoverable(key, digest), digest) == crypto.public_key(key)
 
 
-GOLDEN = "abb65dfbe39ef7d4936d5c6d0eb32321edd1918f33d80a1c3590e98ea9bbdf5b"
+GOLDEN = "7c0740141a9708a8a8e2e99bd5adccc9cb79424cb79d7b5656046487892dd60b"

@@ -69,7 +69,7 @@ def cli(served: tuple[RecordingNode, Path]) -> Invoke:
         (("channel", "force-close", CHANNEL_ID, "--yes"), "closing"),
         (("invoice", "decode", "lnbcrt1x"), "1000"), (("invoice", "create", "5"), "lnbcrt1x"),
         (("swap", "receive", "5"), "lnbcrt1x"), (("swap", "quote", "lnbcrt1x"), "cl_to_btc"),
-        (("price", "status"), "price.source.stale"),
+        (("price", "status"), "price.source.stale"), (("swap", "estimate", "--receive", "5"), "btc_to_cl"),
         (("swap", "list"), "Done"), (("swap", "show", HASH), "Done"), (("swap", "cancel", HASH), "Done"),
         (("swap", "why", HASH), "never pay again"), (("swap", "incident", HASH), '"incident": 1'),
         (("ledger", "show"), "1.500000 ada"), (("ledger", "show", "--by-swap"), "-1.001"),
