@@ -320,7 +320,7 @@ class GatewayNode(Accounts):
     async def _quoting(self, channel: str | None) -> tuple[SwapEngine, ChannelStanding]:
         running = self._node()
         if running.engine is None:
-            raise Refused(swap_errors.PAUSED(detail="this node is no gateway"))
+            raise Refused(swap_errors.NO_GATEWAY())
         wanted = None if channel is None else self._find(channel)
         standings = [s for s in await running.legs.standings() if s.usable and wanted in (None, s.channel)]
         if not standings:
