@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gateway.errors import Action, Fault, Refused, define
 from gateway.prices.tickers import VENUES
 from gateway.profile import PROFILES, NetworkProfile
+from gateway.swap.limits import Limits
 from gateway.swap.quote import SwapPolicy
 from gateway.units import BlockDelta, Lovelace, Ms, Msat, Rate
 
@@ -47,7 +48,12 @@ MAINNET_REFUSED = define(
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+NodeIds = Annotated[str, Field(pattern=r"^(0[23][0-9a-f]{64}(,0[23][0-9a-f]{64})*)?$")]  # commas between
 Share = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+def _node_ids(text: str) -> frozenset[bytes]:
+    return frozenset(bytes.fromhex(one) for one in text.split(",") if one)
 
 
 class _Section(BaseModel):
@@ -107,7 +113,14 @@ class SwapSettings(_Section):
     spread_ppm: Share = 0
     inventory_ppm: Share = 0
     option_percent: Annotated[int, Field(ge=0, le=1_000)] = 100
-    option_free_peers: Annotated[str, Field(pattern=r"^((0[23][0-9a-f]{64})(,0[23][0-9a-f]{64})*)?$")] = ""
+    option_free_peers: NodeIds = ""
+    peer_open_most_msat: Natural = 0  # 0: no limit, here and below
+    open_most_msat: Natural = 0
+    peer_day_most_msat: Natural = 0
+    day_most_msat: Natural = 0
+    allow_peers: NodeIds = ""
+    deny_peers: NodeIds = ""
+    quotes_per_minute: Natural = 6_000  # of one peer
 
     def policy(self, profile: NetworkProfile) -> SwapPolicy:
         return SwapPolicy(
@@ -128,7 +141,16 @@ class SwapSettings(_Section):
             spread_ppm=self.spread_ppm,
             inventory_ppm=self.inventory_ppm,
             option_percent=self.option_percent,
-            option_free=frozenset(bytes.fromhex(one) for one in self.option_free_peers.split(",") if one),
+            option_free=_node_ids(self.option_free_peers),
+            limits=Limits(
+                peer_open=Msat(self.peer_open_most_msat),
+                all_open=Msat(self.open_most_msat),
+                peer_day=Msat(self.peer_day_most_msat),
+                all_day=Msat(self.day_most_msat),
+                allow=_node_ids(self.allow_peers),
+                deny=_node_ids(self.deny_peers),
+                quotes_per_minute=self.quotes_per_minute,
+            ),
         )
 
 

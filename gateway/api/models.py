@@ -244,6 +244,10 @@ class QuoteRequest(Model):
     channel: ChannelRef | None = None
 
 
+class Pause(Model):
+    reason: str = Field(default="paused by the operator", min_length=1, max_length=200)
+
+
 class EstimateRequest(Model):
     """What would it cost now: to pay `amount_msat` out of a channel, or to receive `lovelace` into one."""
 

@@ -243,6 +243,14 @@ def _money_routes(node: Node) -> APIRouter:
     async def quote(request: m.QuoteRequest) -> m.QuoteAnswer:
         return await node.quote(request)
 
+    @router.post("/swaps/pause", status_code=204)
+    async def pause(request: m.Pause) -> None:
+        await node.pause_swaps(request)
+
+    @router.post("/swaps/resume", status_code=204)
+    async def resume() -> None:
+        await node.resume_swaps()
+
     @router.post("/swaps/estimate")
     async def estimate(request: m.EstimateRequest) -> m.QuoteAnswer:
         return await node.estimate(request)

@@ -317,15 +317,25 @@ class GatewayNode(Accounts):
         found = await engine.estimate(standing.peer, standing.channel, wanted)
         return quote_view(found, firm=False)
 
-    async def _quoting(self, channel: str | None) -> tuple[SwapEngine, ChannelStanding]:
-        running = self._node()
-        if running.engine is None:
+    async def pause_swaps(self, request: m.Pause) -> None:
+        await self._engine().gate.pause(request.reason)
+
+    async def resume_swaps(self) -> None:
+        await self._engine().gate.resume()
+
+    def _engine(self) -> SwapEngine:
+        engine = self._node().engine
+        if engine is None:
             raise Refused(swap_errors.NO_GATEWAY())
+        return engine
+
+    async def _quoting(self, channel: str | None) -> tuple[SwapEngine, ChannelStanding]:
+        engine, running = self._engine(), self._node()
         wanted = None if channel is None else self._find(channel)
         standings = [s for s in await running.legs.standings() if s.usable and wanted in (None, s.channel)]
         if not standings:
             raise Refused(swap_errors.NO_CARDANO_LIQUIDITY(field="channel", detail="no usable channel"))
-        return running.engine, standings[0]
+        return engine, standings[0]
 
     async def swaps(self) -> list[m.Swap]:
         if self._node().engine is None:

@@ -209,6 +209,8 @@ class Running:
         for machine in (self.client, self.engine):
             if machine is not None:
                 await machine.runner.start()
+        if self.engine is not None:  # a stored pause counts before any peer can ask
+            await self.engine.gate.start(self.engine.runner.kinds)
         await self.prices.start()
         old = "its owner started the node on an older copy" if self.store.restored else ""
         await self.channels.start(self.peers, old_copy=old)

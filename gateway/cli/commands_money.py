@@ -195,6 +195,42 @@ def swap_watch(
         emit(as_json, event, lambda e: console.print(f"{e.get('kind')} {e.get('id')} {e.get('event')}"))
 
 
+@swap.command("pause")
+@guarded
+def swap_pause(
+    reason: Annotated[
+        str, typer.Option("--reason", help="Shown to peers and in status.")
+    ] = "paused by the operator",
+    drain: Annotated[int, typer.Option("--drain", min=0, help="Seconds to wait until no swap is open.")] = 0,
+    directory: Directory = DEFAULT_DIR,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take no new swaps, also after a restart; those under way finish. Exit status 5: some are still open."""
+    api = client(directory)
+    api.post("/swaps/pause", {"reason": reason})
+    end = time.monotonic() + drain
+    view = api.get("/status")
+    while view["swaps_live"] and time.monotonic() < end:
+        time.sleep(0.5)
+        view = api.get("/status")
+    emit(as_json, {"paused": view["paused"] or reason, "swaps_live": view["swaps_live"]}, record)
+    if drain and view["swaps_live"]:
+        raise typer.Exit(PENDING)
+
+
+@swap.command("resume")
+@guarded
+def swap_resume(directory: Directory = DEFAULT_DIR, as_json: JsonFlag = False) -> None:
+    """Take new swaps again."""
+    api = client(directory)
+    api.post("/swaps/resume")
+    emit(
+        as_json,
+        {"paused": api.get("/status")["paused"]},
+        lambda v: console.print(v["paused"] or "swaps are open"),
+    )
+
+
 @swap.command("cancel")
 @guarded
 def swap_cancel(

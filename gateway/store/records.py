@@ -87,6 +87,13 @@ class Swaps(_Table):
         )
         return tuple(_attempt(row) for row in await self._db.execute(query))
 
+    async def ended_since(self, direction: str, at_ms: int) -> tuple[tuple[int, str], ...]:
+        """(when, entity id) of each attempt of a direction that ended at `at_ms` or later."""
+        table = t.swap_attempts
+        query = select(table).where(table.c.direction == direction, table.c.ended_ms >= at_ms)
+        rows = await self._db.execute(query)
+        return tuple((int(row.ended_ms), f"{row.swap_id}.{row.attempt}") for row in rows)
+
 
 def _attempt(row: Any) -> SwapAttempt:
     return SwapAttempt(row.swap_id, row.attempt, Hashlock(row.hashlock), row.direction, row.live)

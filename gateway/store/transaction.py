@@ -14,6 +14,7 @@ from gateway.store import schema as t
 from gateway.store.codec import Codecs
 from gateway.store.errors import CONFLICT
 from gateway.store.ledger_rows import Audit, SwapInputs
+from gateway.store.notes import Notes
 from gateway.store.price_rows import PriceRows
 from gateway.store.records import (
     Chain,
@@ -90,6 +91,7 @@ class Transaction:
         self.peers = Peers(connection, now_ms)
         self.audit = Audit(connection, now_ms)
         self.prices = PriceRows(connection, now_ms)
+        self.notes = Notes(connection, now_ms)
         self.inbox = Inbox(connection, now_ms)
         self.lookups = Lookups(connection)
         self._codecs = codecs

@@ -37,6 +37,7 @@ from gateway.swap import effects as f
 from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
+from gateway.swap.gate import Gate
 from gateway.swap.identity import Identity
 from gateway.swap.ledger import swap_rows
 from gateway.swap.live_blocks import LiveBlocks
@@ -111,6 +112,7 @@ class SwapEngine:
             Machine(IN, btc_to_cl.decide, evolve, self._in_context, s.FINAL, swap_rows, self._seen),
         )
         self.runner = Runner(store, machines, self._perform, self._changed)
+        self.gate = Gate(store, lambda: self._policy.limits)
         self.blocks = LiveBlocks(store, profile)
         self.risks = RiskWatch(self.runner, legs, clock, profile, self._clocks, self.constants)
         self.identity = Identity(store, bitcoin, self._options.accepted_node, self._any_risk)
@@ -122,6 +124,7 @@ class SwapEngine:
     def _changed(self, key: Key, state: Any, event: Any) -> None:
         if key.kind == OUT and isinstance(event, e.OutgoingWasIntended):
             self._outgoing.intended(key)
+        self.gate.saw(state, event)
         self._on_change(key, state, event)
 
     def _any_risk(self) -> bool:
@@ -192,7 +195,7 @@ class SwapEngine:
 
     def _why_paused(self) -> str:
         """New risk only with open eyes; what is under way goes on."""
-        return self.paused or self._blind()
+        return self.paused or self.gate.paused or self._blind()
 
     def _why_not(self, key: Key) -> str:
         """Why this swap, still a quote, is not begun: the node's reason, or its peer's other swaps."""
@@ -269,7 +272,7 @@ class SwapEngine:
         paused = self._why_paused()
         if paused:
             return errors.PAUSED(detail=paused)
-        refusal = self.risks.refusal(peer)
+        refusal = self.gate.refusal(peer) or self.risks.refusal(peer)
         if refusal is not None:
             return refusal
         market = self._market()
@@ -292,6 +295,7 @@ class SwapEngine:
             liquidity=replace(liquidity, ada_share_ppm=await self._ada_share(market)),
             own_node=(await self.identity.info()).node_id,
             hash_in_use=await self._hash_in_use(kind, hashlock),
+            usage=self.gate.usage(peer, self.runner.live.values()),
         )
 
     async def _hash_in_use(self, kind: str, hashlock: Hashlock) -> bool:

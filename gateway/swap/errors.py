@@ -170,6 +170,35 @@ ASKED_TOO_MUCH = define(
     "Wait for the answers, then ask again.",
     429,
 )
+PEER_REFUSED = define(
+    "swap.peer.refused",
+    Fault.REMOTE,
+    _R,
+    "this gateway makes no swaps with this peer",
+    "Use another gateway, or ask the operator (swap.allow_peers, swap.deny_peers).",
+    403,
+)
+_LATER = "Use at most the allowed amount, or wait until open swaps have ended."
+LIMIT_PEER_OPEN = define(
+    "swap.limit.peer_open", Fault.REMOTE, _R, "this peer's open swaps would be worth too much", _LATER, 409
+)
+LIMIT_OPEN = define(
+    "swap.limit.open", Fault.LOCAL, _R, "all open swaps together would be worth too much", _LATER, 409
+)
+LIMIT_PEER_DAY = define(
+    "swap.limit.peer_day", Fault.REMOTE, _R, "this peer's swaps of a day would be worth too much", _LATER, 409
+)
+LIMIT_DAY = define(
+    "swap.limit.day", Fault.LOCAL, _R, "all swaps of a day together would be worth too much", _LATER, 409
+)
+TOO_MANY_QUOTES = define(
+    "swap.quotes.too_many",
+    Fault.REMOTE,
+    Action.RETRY,
+    "this peer asks for more quotes than it may",
+    "Ask again after the stated time.",
+    429,
+)
 SWAP_UNKNOWN = define(
     "swap.unknown", Fault.REMOTE, _R, "no swap has this id", "List swaps with gateway swap list.", 404
 )

@@ -28,8 +28,9 @@ EXCHANGE, OPERATOR, PURCHASES, RECEIPTS = "exchange", "operator", "payments", "r
 BASE, PROPORTIONAL, ROUTING, OTHER, ROUNDING = (
     "fee.base", "fee.proportional", "fee.routing", "fee.other", "rounding",
 )  # fmt: skip
+SPREAD, INVENTORY, OPTION = "fee.spread", "fee.inventory", "fee.option"
 ROUTING_COST, CHAIN_COST = "cost.routing", "cost.chain"
-PROFIT = (BASE, PROPORTIONAL, ROUTING, OTHER, ROUNDING, ROUTING_COST, CHAIN_COST)
+PROFIT = (BASE, PROPORTIONAL, SPREAD, INVENTORY, OPTION, ROUTING, OTHER, ROUNDING, ROUTING_COST, CHAIN_COST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,14 @@ def _income(unit: str, total: int, parts: tuple[tuple[str, int], ...], asset: st
     return (Row(asset, unit, total), Row(EXCHANGE, unit, -rest), *named)
 
 
+def _named(quote: Quote) -> tuple[tuple[str, Lovelace], ...]:
+    parts = quote.fees
+    return (
+        (BASE, parts.base), (PROPORTIONAL, parts.proportional), (SPREAD, parts.spread),
+        (INVENTORY, parts.inventory), (OPTION, parts.option),
+    )  # fmt: skip
+
+
 def fee_parts(quote: Quote) -> tuple[tuple[str, int], ...]:
     """What the incoming leg carries beyond the exchanged value, by account, in the incoming leg's unit."""
     rate = quote.rate
@@ -64,23 +73,20 @@ def fee_parts(quote: Quote) -> tuple[tuple[str, int], ...]:
         with_routing = quote.bitcoin + quote.routing_budget
         routing = rate.lovelace_down(with_routing) - value
         rounding = rate.lovelace_up(with_routing) - rate.lovelace_down(with_routing)
-        known = value + routing + rounding + quote.base_fee + quote.proportional_fee
+        known = value + routing + rounding + quote.fees.total
         return (
-            (BASE, quote.base_fee.value),
-            (PROPORTIONAL, quote.proportional_fee.value),
+            *((account, part.value) for account, part in _named(quote)),
             (ROUTING, routing.value),
             (OTHER, (quote.cardano - known).value),
             (ROUNDING, rounding.value),
         )
     value_msat = rate.msat_down(quote.cardano)
-    base = rate.msat_down(quote.base_fee)
-    proportional = rate.msat_down(quote.proportional_fee)
-    fees = rate.msat_up(quote.cardano + quote.base_fee + quote.proportional_fee)
+    parts = tuple((account, rate.msat_down(part).value) for account, part in _named(quote))
+    fees = rate.msat_up(quote.cardano + quote.fees.total)
     whole = Msat(-(-fees.value // 1000) * 1000)  # the invoice is in whole satoshis
-    rounding_msat = min(whole, quote.bitcoin) - value_msat - base - proportional
+    rounding_msat = min(whole, quote.bitcoin) - value_msat - Msat(sum(amount for _, amount in parts))
     return (
-        (BASE, base.value),
-        (PROPORTIONAL, proportional.value),
+        *parts,
         (OTHER, max(Msat(0), quote.bitcoin - whole).value),
         (ROUNDING, rounding_msat.value),
     )

@@ -16,7 +16,8 @@ from gateway.hashlock import Hashlock
 from gateway.prices.model import Market
 from gateway.profile import NetworkProfile
 from gateway.swap import errors
-from gateway.swap.pricing import EVEN, PPM, fees, payment_price, receipt_price
+from gateway.swap.limits import Limits, Usage, over
+from gateway.swap.pricing import EVEN, PPM, Fees, fees, payment_price, receipt_price
 from gateway.swap.timelock import MAX_BLOCKS, Clocks, cltv_limit, final_cltv_for, outgoing_needs
 from gateway.units import BlockDelta, Lovelace, Ms, Msat, PosixMs, Rate
 
@@ -51,6 +52,7 @@ class SwapPolicy:
     volatility_ppm: int = 0  # of a day, as the market says at this moment
     option_percent: int = 100  # of the option's price that is asked for; 0: none
     option_free: frozenset[bytes] = frozenset()  # peers that pay no option
+    limits: Limits = Limits()
 
     def at(self, market: Market) -> SwapPolicy:
         """The terms at the market's rate and volatility."""
@@ -133,6 +135,7 @@ class QuoteContext:
     liquidity: Liquidity
     own_node: bytes  # our LND's node id
     hash_in_use: bool
+    usage: Usage = Usage()
 
 
 _TYPICAL_CLTV = BlockDelta(80)  # LND's own default for its invoices (bitcoin.timelockdelta)
@@ -162,7 +165,7 @@ def _amount_limits(context: QuoteContext, amount: Msat) -> Rejection | None:
         return errors.AMOUNT_TOO_LARGE(
             field="amount_msat", got=amount.value, allowed=f"<= {policy.most.value}"
         )
-    return None
+    return over(policy.limits, context.usage, amount)
 
 
 def _check_invoice(context: QuoteContext, invoice: InvoiceFacts) -> Rejection | None:

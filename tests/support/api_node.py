@@ -164,6 +164,12 @@ class RecordingNode:
             cheque_timeout_ms=9, valid_until_ms=8, eps="1/1000000",
         )  # fmt: skip
 
+    async def pause_swaps(self, request: m.Pause) -> None:
+        self._note("pause_swaps", request.reason)
+
+    async def resume_swaps(self) -> None:
+        self._note("resume_swaps")
+
     async def estimate(self, request: m.EstimateRequest) -> m.QuoteAnswer:
         self._note("estimate", request)
         return m.QuoteAnswer(

@@ -34,6 +34,7 @@ ROUTES = [
     ("POST", "/v1/payments", {"invoice": "lnbcrt1x"}, 202), ("GET", "/v1/payments", None, 200),
     ("GET", f"/v1/payments/{HASH}", None, 200), ("GET", f"/v1/invoices/{HASH}", None, 200),
     ("GET", "/v1/price", None, 200), ("POST", "/v1/swaps/estimate", {"lovelace": 5}, 200),
+    ("POST", "/v1/swaps/pause", {"reason": "moving house"}, 204), ("POST", "/v1/swaps/resume", None, 204),
     ("POST", "/v1/swaps/quote", {"invoice": "lnbcrt1x"}, 200),
     ("GET", "/v1/swaps", None, 200), ("GET", f"/v1/swaps/{HASH}", None, 200),
     ("POST", f"/v1/swaps/{HASH}/cancel", None, 200), ("GET", f"/v1/swaps/{HASH}/why", None, 200),

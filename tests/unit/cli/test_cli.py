@@ -69,6 +69,7 @@ def cli(served: tuple[RecordingNode, Path]) -> Invoke:
         (("channel", "force-close", CHANNEL_ID, "--yes"), "closing"),
         (("invoice", "decode", "lnbcrt1x"), "1000"), (("invoice", "create", "5"), "lnbcrt1x"),
         (("swap", "receive", "5"), "lnbcrt1x"), (("swap", "quote", "lnbcrt1x"), "cl_to_btc"),
+        (("swap", "pause", "--reason", "moving"), "moving"), (("swap", "resume"), "swaps are open"),
         (("price", "status"), "price.source.stale"), (("swap", "estimate", "--receive", "5"), "btc_to_cl"),
         (("swap", "list"), "Done"), (("swap", "show", HASH), "Done"), (("swap", "cancel", HASH), "Done"),
         (("swap", "why", HASH), "never pay again"), (("swap", "incident", HASH), '"incident": 1'),
