@@ -118,7 +118,7 @@ class SwapEngine:
         self.identity = Identity(store, bitcoin, self._options.accepted_node, self._any_risk)
         self._outgoing = Outgoing(
             bitcoin, legs, profile, self.identity,
-            clocks=self._clocks, constants=self.constants, why_paused=self._why_paused,
+            clocks=self._clocks, constants=self.constants, why_paused=self._why_held,
         )  # fmt: skip
 
     def _changed(self, key: Key, state: Any, event: Any) -> None:
@@ -194,8 +194,12 @@ class SwapEngine:
         return why
 
     def _why_paused(self) -> str:
-        """New risk only with open eyes; what is under way goes on."""
-        return self.paused or self.gate.paused or self._blind()
+        """New risk only with open eyes, and not while the operator pauses; what is under way goes on."""
+        return self.gate.paused or self._why_held()
+
+    def _why_held(self) -> str:
+        """What holds back an intended payment too: an operator's pause lets it finish."""
+        return self.paused or self._blind()
 
     def _why_not(self, key: Key) -> str:
         """Why this swap, still a quote, is not begun: the node's reason, or its peer's other swaps."""

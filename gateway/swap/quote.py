@@ -17,7 +17,7 @@ from gateway.prices.model import Market
 from gateway.profile import NetworkProfile
 from gateway.swap import errors
 from gateway.swap.limits import Limits, Usage, over
-from gateway.swap.pricing import EVEN, PPM, Fees, fees, payment_price, receipt_price
+from gateway.swap.pricing import EVEN, PPM, fees, payment_price, receipt_price
 from gateway.swap.timelock import MAX_BLOCKS, Clocks, cltv_limit, final_cltv_for, outgoing_needs
 from gateway.units import BlockDelta, Lovelace, Ms, Msat, PosixMs, Rate
 
