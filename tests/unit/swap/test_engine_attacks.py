@@ -334,7 +334,8 @@ async def test_an_lnd_that_was_updated_under_us_is_asked_again_what_it_keeps_for
             quote = await node.engine.quote_in(PEER, CHANNEL, lock, RECEIVE)
             assert isinstance(quote, Quote)
             lnd.constants = replace(CONSTANTS, hold_cancel=BlockDelta(hold_cancel))
-            held = lnd.pays(lock, quote.bitcoin, 760)
+            # at the invoice's own time lock: a longer one is cut to the life that the quote was priced for
+            held = lnd.pays(lock, quote.bitcoin, 600 + quote.final_cltv.value)
             intended = await node.engine.runner.feed(Key(IN, lock, 1), i.InvoiceAnswer(held))
             assert isinstance(intended, s.OutgoingIntended)
             assert isinstance(intended.outgoing, s.ChequeOut)

@@ -20,7 +20,7 @@ from gateway.hashlock import Preimage
 from gateway.profile import REGTEST
 from gateway.store.codec import Codecs
 from gateway.store.store import Store
-from gateway.swap import codecs, errors
+from gateway.swap import btc_to_cl, codecs, errors
 from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
@@ -160,7 +160,7 @@ async def test_a_pause_stops_what_is_new_lasts_over_a_restart_and_lets_open_swap
         assert isinstance(refused, Rejection)
         assert (refused.code, refused.detail) == ("swap.paused", "moving house")
         # a quote that nobody has acted on locks nothing any more; the payment under way ends as it would have
-        held = b.InvoiceAccepted("lnbcrt1…", receipt.bitcoin, BlockHeight(10_000))
+        held = b.InvoiceAccepted("lnbcrt1…", receipt.bitcoin, BlockHeight(10_000), btc_to_cl._memo(receipt))
         state = await swaps.runner.feed(Key(IN, lock(2), 1), i.InvoiceAnswer(held))
         assert isinstance(state, s.IncomingReleasing)
         settled = i.PaymentAnswer(b.PaymentSettled(_secret(1), Msat(0)))

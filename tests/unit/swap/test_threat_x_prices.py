@@ -243,7 +243,7 @@ def test_a_receivers_cheque_lives_no_longer_than_it_was_priced_for(expiry: int) 
     r = receiving(policy(LIVE, volatility_ppm=50_000))
     assert r.lock_life == REGTEST.receive_life
     at = btc_to_cl.Context(REGTEST, Clocks(NOW, BlockHeight(600)), CONSTANTS, 1)
-    held = i.InvoiceAnswer(b.InvoiceAccepted("x", r.bitcoin, BlockHeight(expiry)))
+    held = i.InvoiceAnswer(b.InvoiceAccepted("x", r.bitcoin, BlockHeight(expiry), btc_to_cl._memo(r)))
     outcome: Any = btc_to_cl.decide(s.Quoted(r), held, at)
     assert outcome.effects[0].timeout == NOW + r.lock_life
 
@@ -303,7 +303,7 @@ async def test_without_a_price_nothing_new_is_quoted_and_open_swaps_go_on(tmp_pa
         assert await swaps.quote_in(PEER, CHANNEL, lock(2), Lovelace(5_000_000)) == receipt
         cheque = i.ChequeLocked(PEER, CHANNEL, 3, out.cardano, out.cheque_timeout + Ms(5_000))
         assert isinstance(await swaps.runner.feed(Key(OUT, lock(1), 1), cheque), s.OutgoingIntended)
-        held = b.InvoiceAccepted("lnbcrt1…", receipt.bitcoin, BlockHeight(10_000))
+        held = b.InvoiceAccepted("lnbcrt1…", receipt.bitcoin, BlockHeight(10_000), btc_to_cl._memo(receipt))
         state = await swaps.runner.feed(Key(IN, lock(2), 1), i.InvoiceAnswer(held))
         assert isinstance(state, s.OutgoingIntended)
 
