@@ -17,7 +17,7 @@ from gateway.prices.model import Market
 from gateway.profile import NetworkProfile
 from gateway.swap import errors
 from gateway.swap.limits import Limits, Usage, over
-from gateway.swap.pricing import EVEN, PPM, fees, payment_price, receipt_price
+from gateway.swap.pricing import EVEN, PPM, Fees, fees, payment_price, receipt_price
 from gateway.swap.timelock import MAX_BLOCKS, Clocks, cltv_limit, final_cltv_for, outgoing_needs
 from gateway.units import BlockDelta, Lovelace, Ms, Msat, PosixMs, Rate
 
@@ -102,9 +102,13 @@ class Quote:
     spread_fee: Lovelace = Lovelace(0)
     inventory_fee: Lovelace = Lovelace(0)
     option_fee: Lovelace = Lovelace(0)
-    lock_life: Ms = (
-        LONGEST_LIFE  # cl_to_btc: of the cheque at its least timeout; btc_to_cl: the cheque's longest
-    )
+    lock_life: Ms = LONGEST_LIFE  # of the cheque: cl_to_btc at its least timeout, btc_to_cl at most
+
+    @property
+    def fees(self) -> Fees:
+        return Fees(
+            self.base_fee, self.proportional_fee, self.spread_fee, self.inventory_fee, self.option_fee
+        )
 
 
 @dataclass(frozen=True, slots=True)
