@@ -64,7 +64,7 @@ class ProviderSettings(_Section):
     """One provider of Cardano's chain. `url` may be left out where a service has one for the network. The key is
     read from `key_file` (mode 0600) or from the environment variable that `key_env` names, never from here."""
 
-    kind: Literal["ogmios", "blockfrost", "koios"]
+    kind: Literal["ogmios", "blockfrost", "koios", "utxorpc"]
     url: str = ""
     kupo_url: str = ""  # of an Ogmios
     key_file: str = ""

@@ -18,6 +18,8 @@ from gateway.cl.chain.ogmios import Ogmios
 from gateway.cl.chain.ogmios_kupo import OgmiosKupo
 from gateway.cl.chain.seat import Seat
 from gateway.cl.chain.several import Several
+from gateway.cl.chain.u5c_link import U5cLink
+from gateway.cl.chain.utxorpc import UtxoRpc
 from gateway.cl.ports import ChainProvider
 from gateway.config import INVALID, ProviderSettings, Settings
 from gateway.errors import Action, Fault, Refused, define
@@ -94,6 +96,13 @@ def _provider(
             _key_fits(where, key, url, settings.network)
             http = JsonHttp(url, name, headers={"Authorization": f"Bearer {key}"} if key else {})
             return Koios(http, magic, poll_s=poll_s), url
+        case "utxorpc":
+            if not one.url:
+                raise Refused(INVALID(field=f"{where}.url", allowed="http://host:port or https://host:port"))
+            key = _key(where, one, environment)
+            _key_fits(where, key, one.url, settings.network)
+            link = U5cLink(one.url, name, headers={"dmtr-api-key": key} if key else {})
+            return UtxoRpc(link, magic, poll_s=poll_s), one.url
 
 
 def _key(where: str, one: ProviderSettings, environment: Mapping[str, str]) -> str:

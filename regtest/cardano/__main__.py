@@ -21,6 +21,7 @@ def parse_arguments(arguments: list[str] | None = None) -> tuple[DevnetOptions, 
     parser.add_argument("--kupo-port", type=int, default=0)
     parser.add_argument("--blockfrost-port", type=int, default=0)
     parser.add_argument("--koios-port", type=int, default=0)
+    parser.add_argument("--utxorpc-port", type=int, help="serve UTxO RPC (0: on a free port)")
     parser.add_argument("--control-port", type=int, default=0)
     parser.add_argument("--network-magic", type=int, default=42)
     parser.add_argument("--start-ms", type=int, help="system start; default: now")
@@ -40,6 +41,7 @@ def parse_arguments(arguments: list[str] | None = None) -> tuple[DevnetOptions, 
         kupo_port=given.kupo_port,
         blockfrost_port=given.blockfrost_port,
         koios_port=given.koios_port,
+        utxorpc_port=given.utxorpc_port,
         control_port=given.control_port,
         journal=given.journal,
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from regtest.cardano import ledger
-from regtest.cardano.cbor import CborError, array, octets, uint
+from regtest.cardano.cbor import CborError, array, mapping, octets, parse, uint
 from regtest.cardano.evaluate import Evaluated, ScriptFailed, SlotTime, evaluate
 from regtest.cardano.failure import Failure, most_relevant, undecodable
 from regtest.cardano.index import Index
@@ -35,8 +35,40 @@ class Block:
 
 
 def block_hash(parent: bytes, height: int, slot: int, fork: int, txs: Iterable[Tx]) -> bytes:
-    body = blake2b_256(b"".join(tx.raw for tx in txs))
-    return blake2b_256(array([octets(parent), uint(height), uint(slot), uint(fork), octets(body)]))
+    return blake2b_256(header_cbor(parent, height, slot, fork, tuple(txs)))
+
+
+def header_cbor(parent: bytes, height: int, slot: int, fork: int, txs: tuple[Tx, ...]) -> bytes:
+    """The form of Conway's header; keys and proofs are zeros, the signature's place tells forks apart."""
+    parts = body_parts(txs)
+    body_hash = blake2b_256(b"".join(blake2b_256(part) for part in parts))
+    zero = octets(bytes(32))
+    body = array(
+        [
+            uint(height), uint(slot), b"\xf6" if parent == bytes(32) else octets(parent), zero, zero,
+            array([octets(bytes(64)), octets(bytes(80))]), uint(sum(map(len, parts))), octets(body_hash),
+            array([zero, uint(0), uint(0), octets(bytes(64))]), array([uint(10), uint(0)]),
+        ]
+    )  # fmt: skip
+    return array([body, octets(fork.to_bytes(8, "big"))])
+
+
+def body_parts(txs: tuple[Tx, ...]) -> tuple[bytes, ...]:
+    """Bodies, witnesses, auxiliary data by index, indexes of the invalid ones."""
+    aux = [(uint(n), tx.auxiliary_raw) for n, tx in enumerate(txs) if tx.auxiliary_raw is not None]
+    return (
+        array([tx.body_raw for tx in txs]),
+        array([parse(tx.raw).items()[1].raw for tx in txs]),
+        mapping(aux),
+        array([uint(n) for n, tx in enumerate(txs) if not tx.is_valid]),
+    )
+
+
+def block_cbor(block: Block) -> bytes:
+    """[era, block] as in chain sync; Conway is 7."""
+    parent = bytes(32) if block.parent is None else block.parent.hash
+    header = header_cbor(parent, block.height, block.slot, block.fork, block.txs)
+    return array([uint(7), array([header, *body_parts(block.txs)])])
 
 
 @dataclass(frozen=True, slots=True)

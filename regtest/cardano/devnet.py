@@ -24,6 +24,7 @@ from regtest.cardano.ogmios import LostAnswer, OgmiosServer
 from regtest.cardano.params import Params
 from regtest.cardano.queries import RpcError
 from regtest.cardano.transaction import Output, Ref, Tx
+from regtest.cardano.u5c import UtxoRpcServer
 from regtest.cardano.web import WebServer
 
 
@@ -53,6 +54,7 @@ class DevnetOptions:
     kupo_port: int = 0
     blockfrost_port: int = 0
     koios_port: int = 0
+    utxorpc_port: int | None = None  # None: UTxO RPC is not served
     control_port: int = 0
     journal: Path | None = None  # keeps the chain over a restart
 
@@ -96,8 +98,16 @@ class Devnet:
             self.options.host,
             self.options.koios_port,
         )
+        self._utxorpc_view = View(self.chain, self.faults, "utxorpc", self.now_slot)
+        self._utxorpc = UtxoRpcServer(
+            self._utxorpc_view,
+            self._submit_rpc,
+            self.options.network_magic,
+            self.options.host,
+            self.options.utxorpc_port or 0,
+        )
         self._control = WebServer(Control(self).handle, self.options.host, self.options.control_port)
-        self._ports = (0, 0, 0, 0, 0)
+        self._ports = (0, 0, 0, 0, 0, 0)
         self._miner: asyncio.Task[None] | None = None
         self.stopped = asyncio.Event()
 
@@ -110,6 +120,7 @@ class Devnet:
             await self._control.start(),
             await self._blockfrost.start(),
             await self._koios.start(),
+            0 if self.options.utxorpc_port is None else await self._utxorpc.start(),
         )
         self._closed = False
         if self.judge is not None:
@@ -124,7 +135,7 @@ class Devnet:
         self._closed = True
         if self._miner is not None:
             self._miner.cancel()
-        services = (self._ogmios, self._kupo, self._control, self._blockfrost, self._koios)
+        services = (self._ogmios, self._kupo, self._control, self._blockfrost, self._koios, self._utxorpc)
         await asyncio.gather(*(service.stop() for service in services))
         if self.judge is not None:
             await self.judge.close()
@@ -155,6 +166,10 @@ class Devnet:
     @property
     def koios_url(self) -> str:
         return f"http://{self.options.host}:{self._ports[4]}/api/v1"
+
+    @property
+    def utxorpc_url(self) -> str:
+        return f"http://{self.options.host}:{self._ports[5]}" if self._ports[5] else ""
 
     # -- time and blocks ---------------------------------------------------------------------
 
@@ -276,6 +291,7 @@ class Devnet:
         self._kupo_view.freeze()
         self._blockfrost_view.freeze()
         self._koios_view.freeze()
+        self._utxorpc_view.freeze()
         if self.faults.ogmios_down:
             self._ogmios.disconnect()
         if self.faults.kupo_down:
@@ -308,6 +324,7 @@ class Devnet:
             "kupo_url": self.kupo_url,
             "blockfrost_url": self.blockfrost_url,
             "koios_url": self.koios_url,
+            "utxorpc_url": self.utxorpc_url,
             "control_url": self.control_url,
             "network_magic": self.options.network_magic,
             "system_start_ms": self.chain.time.system_start_ms,

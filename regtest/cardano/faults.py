@@ -24,6 +24,9 @@ class Faults:
     koios_down: bool = False
     koios_lag_blocks: int = 0
     koios_lie: bool = False
+    utxorpc_down: bool = False
+    utxorpc_lag_blocks: int = 0
+    utxorpc_lie: bool = False
     rate_limits: int = 0  # the next answers of Blockfrost are 429
     delay_ms: int = 0  # before every answer
     refuse_submits: int = 0  # the next submissions are refused (mempool full)
@@ -59,7 +62,7 @@ def _off() -> dict[str, Any]:
 
 
 class View:
-    """One service's view: `service` is the first word of its faults (ogmios, kupo, blockfrost, koios)."""
+    """One service's view: `service` is the first word of its faults (ogmios, kupo, blockfrost, koios, utxorpc)."""
 
     def __init__(self, chain: Chain, faults: Faults, service: str, now_slot: Callable[[], int]) -> None:
         self.chain = chain

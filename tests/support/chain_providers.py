@@ -13,6 +13,8 @@ from gateway.cl.chain.ogmios import Ogmios
 from gateway.cl.chain.ogmios_kupo import OgmiosKupo
 from gateway.cl.chain.seat import Seat
 from gateway.cl.chain.several import Several
+from gateway.cl.chain.u5c_link import U5cLink
+from gateway.cl.chain.utxorpc import UtxoRpc
 from gateway.cl.ports import ChainProvider
 from regtest.cardano import Devnet
 
@@ -49,6 +51,10 @@ def koios(devnet: Devnet, timeout_s: float = 10.0, magic: int = 42) -> Koios:
     return Koios(JsonHttp(devnet.koios_url, "koios", timeout_s=timeout_s), magic, poll_s=POLL_S)
 
 
+def utxorpc(devnet: Devnet, timeout_s: float = 10.0, magic: int = 42) -> UtxoRpc:
+    return UtxoRpc(U5cLink(devnet.utxorpc_url, "utxorpc", timeout_s=timeout_s), magic, poll_s=POLL_S)
+
+
 def several(devnet: Devnet, timeout_s: float = 10.0, magic: int = 42, **options: float) -> Several:
     """Both at once, of which both must agree."""
     seats = [
@@ -67,5 +73,6 @@ KINDS = (
     Kind("ogmios_kupo", ogmios_kupo, (("ogmios_down",), ("kupo_down",))),
     Kind("blockfrost", blockfrost, (("blockfrost_down",),)),
     Kind("koios", koios, (("koios_down",),)),
+    Kind("utxorpc", utxorpc, (("utxorpc_down",),)),
     Kind("several", several, (("ogmios_down", "kupo_down", "blockfrost_down"),)),
 )

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 async def judged_devnet(options: DevnetOptions | None = None) -> AsyncIterator[Devnet]:
     """Fails at its end with every disagreement that docs/judges.md does not explain."""
     judge = new_judge()
-    devnet = Devnet(options, judge)
+    devnet = Devnet(options or DevnetOptions(utxorpc_port=0), judge)
     await devnet.start()
     try:
         yield devnet

@@ -144,7 +144,10 @@ class Blockfrost:
     def follow(self, points: Sequence[Point]) -> AsyncIterator[ChainEvent]:
         return self._chain.follow(points)
 
-    async def header(self, block_hash: bytes) -> Header | None:
+    async def header(self, point: Point) -> Header | None:
+        return await self._block(point.block_hash)
+
+    async def _block(self, block_hash: bytes) -> Header | None:
         value = await self._get(f"/blocks/{block_hash.hex()}")
         return None if value is None else await self._header(value, "block")
 
@@ -168,7 +171,7 @@ class Blockfrost:
 
         path = f"/blocks/{header.point.block_hash.hex()}/txs/cbor"
         rows = await self._pages(path, "transactions", tx_id)
-        if not rows and await self.header(header.point.block_hash) is None:
+        if not rows and await self.header(header.point) is None:
             return None
         if len(rows) != header.transactions:
             got = f"{len(rows)} transactions"
@@ -230,7 +233,7 @@ class Blockfrost:
 
     async def _point(self, block_hash: bytes) -> Point | None:
         if block_hash not in self._points:
-            header = await self.header(block_hash)
+            header = await self._block(block_hash)
             if header is None:
                 return None
             self._points[block_hash] = header.point

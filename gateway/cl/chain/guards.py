@@ -32,10 +32,10 @@ class TipGuard:
         return tip
 
 
-def block_time(eras: tuple[EraSummary, ...], slot: Slot, told_s: int) -> PosixMs:
-    """When `slot` begins; fails with cl.chain.inconsistent when the block's own time (in seconds) is another."""
+def block_time(eras: tuple[EraSummary, ...], slot: Slot, told_s: int | None) -> PosixMs:
+    """When `slot` begins; fails with cl.chain.inconsistent when the block tells another (in seconds)."""
     moment = time_of(eras, slot)
-    if moment.value // 1000 != told_s:
+    if told_s is not None and moment.value // 1000 != told_s:
         raise Refused(INCONSISTENT(field="block.time", got=told_s, allowed=moment.value // 1000))
     return moment
 

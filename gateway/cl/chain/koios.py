@@ -135,7 +135,10 @@ class Koios:
     def follow(self, points: Sequence[Point]) -> AsyncIterator[ChainEvent]:
         return self._chain.follow(points)
 
-    async def header(self, block_hash: bytes) -> Header | None:
+    async def header(self, point: Point) -> Header | None:
+        return await self._block(point.block_hash)
+
+    async def _block(self, block_hash: bytes) -> Header | None:
         rows = f.items(await self._get(f"/blocks?hash=eq.{block_hash.hex()}"), "blocks")
         return await self._header(rows[0], "blocks[0]") if rows else None
 
@@ -156,7 +159,7 @@ class Koios:
             return ()
         body = {"_block_hashes": [header.point.block_hash.hex()]}
         rows = await self._pages("/block_tx_cbor", body, _tx_id)
-        if not rows and await self.header(header.point.block_hash) is None:
+        if not rows and await self.header(header.point) is None:
             return None
         if len(rows) != header.transactions:
             got = f"{len(rows)} transactions"

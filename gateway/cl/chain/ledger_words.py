@@ -15,7 +15,7 @@ _SPENT_WORDS = ("BadInputsUTxO", "All inputs are spent")
 def submitted(path: str, tx_id: bytes, answer: Answer) -> SubmitResult:
     """Of the answer that a node's id of the transaction comes in."""
     if answer.status not in (200, 202):
-        return _not_submitted(path, answer.status, answer.words)
+        return refused(path, answer.status, answer.words)
     if answer.value == tx_id.hex():
         return Submitted(tx_id)
     if answer.value is None:
@@ -25,7 +25,7 @@ def submitted(path: str, tx_id: bytes, answer: Answer) -> SubmitResult:
     )
 
 
-def _not_submitted(path: str, status: int, words: str) -> SubmitRefused | SubmitUnknown:
+def refused(path: str, status: int, words: str) -> SubmitRefused | SubmitUnknown:
     """Only the ledger's own no is a refusal; all else leaves the transaction's fate open."""
     detail = words[:400]
     if status == _FULL:

@@ -35,7 +35,7 @@ class BlockSource(Protocol):
     """Each raises `Refused` with a cl.chain.* code."""
 
     async def tip(self) -> Tip: ...
-    async def header(self, block_hash: bytes) -> Header | None:
+    async def header(self, point: Point) -> Header | None:
         """None when the block is not on the provider's chain."""
         ...
 
@@ -131,7 +131,7 @@ class Polled:
         return known
 
     async def _here(self, point: Point) -> Header | None:
-        header = await self._source.header(point.block_hash)
+        header = await self._source.header(point)
         return header if header is not None and header.point == point else None
 
     def _linked(self, last: Header | None, header: Header) -> None:

@@ -51,7 +51,7 @@ class TxView:
 def transaction_id(raw: bytes) -> bytes:
     """blake2b-256 of the body as it stands. Fails with cl.chain.malformed."""
     try:
-        body = _array(raw, 0)[0]
+        body = array(raw, 0)[0]
         return hashlib.blake2b(raw[body : _skip(raw, body)], digest_size=32).digest()
     except IndexError:
         raise _bad("the bytes end early", len(raw)) from None
@@ -75,13 +75,13 @@ def read(raw: bytes) -> TxView:
 
 
 def _read(raw: bytes) -> TxView:
-    parts = _array(raw, 0)
+    parts = array(raw, 0)
     if len(parts) != 4:
         raise _bad(f"{len(parts)} parts", 0)
     body_at, witness_at, valid_at, _ = parts
     body = _fields(raw, body_at)
     valid = raw[valid_at] != 0xF4
-    outputs = [_output(raw, at) for at in _array(raw, body[1])]
+    outputs = [_output(raw, at) for at in array(raw, body[1])]
     if valid:
         spent = _refs(raw, body[0]) if 0 in body else ()
         created = tuple(enumerate(outputs))
@@ -91,7 +91,7 @@ def _read(raw: bytes) -> TxView:
     policies: tuple[bytes, ...] = ()
     redeemers: tuple[tuple[int, bytes], ...] = ()
     if 9 in body:
-        policies = tuple(sorted(_octets(raw, key) for key, _ in _pairs(raw, body[9])))
+        policies = tuple(sorted(octets(raw, key) for key, _ in pairs(raw, body[9])))
         redeemers = _mint_redeemers(raw, witness_at)
     digest = hashlib.blake2b(raw[body_at : _skip(raw, body_at)], digest_size=32).digest()
     return TxView(digest, valid, spent, created, policies, redeemers)
@@ -103,63 +103,63 @@ def _mint_redeemers(raw: bytes, witness_at: int) -> tuple[tuple[int, bytes], ...
         return ()
     found: list[tuple[int, bytes]] = []
     if raw[_untag(raw, at)] >> 5 == _MAP:
-        for key, value in _pairs(raw, at):
-            tag, index = (_uint(raw, one) for one in _array(raw, key)[:2])
-            data = _array(raw, value)[0]
+        for key, value in pairs(raw, at):
+            tag, index = (uint(raw, one) for one in array(raw, key)[:2])
+            data = array(raw, value)[0]
             found += [(index, raw[data : _skip(raw, data)])] if tag == MINT else []
     else:
-        for row in _array(raw, at):
-            cells = _array(raw, row)
+        for row in array(raw, at):
+            cells = array(raw, row)
             data = cells[2]
-            if _uint(raw, cells[0]) == MINT:
-                found.append((_uint(raw, cells[1]), raw[data : _skip(raw, data)]))
+            if uint(raw, cells[0]) == MINT:
+                found.append((uint(raw, cells[1]), raw[data : _skip(raw, data)]))
     return tuple(found)
 
 
 def _refs(raw: bytes, at: int) -> tuple[OutputRef, ...]:
     result = []
-    for one in _array(raw, at):
-        tx_id, index = _array(raw, one)[:2]
-        digest = _octets(raw, tx_id)
+    for one in array(raw, at):
+        tx_id, index = array(raw, one)[:2]
+        digest = octets(raw, tx_id)
         if len(digest) != 32:
             raise _bad("an input's transaction id", tx_id)
-        result.append(OutputRef(digest, _uint(raw, index)))
+        result.append(OutputRef(digest, uint(raw, index)))
     return tuple(result)
 
 
 def _output(raw: bytes, at: int) -> TxOutput:
     datum = datum_hash = script = None
     if raw[at] >> 5 == _ARRAY:  # the form from before Babbage
-        parts = _array(raw, at)
+        parts = array(raw, at)
         address, value = parts[0], parts[1]
-        datum_hash = _octets(raw, parts[2]) if len(parts) > 2 else None
+        datum_hash = octets(raw, parts[2]) if len(parts) > 2 else None
     else:
         fields = _fields(raw, at)
         if 0 not in fields or 1 not in fields:
             raise _bad("an output without address or value", at)
         address, value = fields[0], fields[1]
         if 2 in fields:
-            kind, held = _array(raw, fields[2])[:2]
-            if _uint(raw, kind) == 0:
-                datum_hash = _octets(raw, held)
+            kind, held = array(raw, fields[2])[:2]
+            if uint(raw, kind) == 0:
+                datum_hash = octets(raw, held)
             else:
-                datum = _octets(raw, _untag(raw, held))
+                datum = octets(raw, _untag(raw, held))
         if 3 in fields:
-            script = _octets(raw, _untag(raw, fields[3]))
+            script = octets(raw, _untag(raw, fields[3]))
     lovelace, assets = _value(raw, value)
-    return TxOutput(_octets(raw, address), lovelace, assets, datum, datum_hash, script)
+    return TxOutput(octets(raw, address), lovelace, assets, datum, datum_hash, script)
 
 
 def _value(raw: bytes, at: int) -> tuple[int, tuple[tuple[bytes, int], ...]]:
     if raw[at] >> 5 != _ARRAY:
-        return _uint(raw, at), ()
-    coins, bundle = _array(raw, at)[:2]
+        return uint(raw, at), ()
+    coins, bundle = array(raw, at)[:2]
     assets: dict[bytes, int] = {}
-    for policy, names in _pairs(raw, bundle):
-        for name, quantity in _pairs(raw, names):
-            key = _octets(raw, policy) + _octets(raw, name)
-            assets[key] = assets.get(key, 0) + _uint(raw, quantity)
-    return _uint(raw, coins), tuple(sorted(assets.items()))
+    for policy, names in pairs(raw, bundle):
+        for name, quantity in pairs(raw, names):
+            key = octets(raw, policy) + octets(raw, name)
+            assets[key] = assets.get(key, 0) + uint(raw, quantity)
+    return uint(raw, coins), tuple(sorted(assets.items()))
 
 
 # --- CBOR, by offsets --------------------------------------------------------------------------
@@ -232,7 +232,12 @@ def _untag(raw: bytes, at: int) -> int:
     return at
 
 
-def _array(raw: bytes, at: int) -> list[int]:
+def item(raw: bytes, at: int) -> bytes:
+    """The bytes of the item that begins at `at`."""
+    return raw[at : _skip(raw, at)]
+
+
+def array(raw: bytes, at: int) -> list[int]:
     """Offsets of the items of an array (or of a tagged set)."""
     at = _untag(raw, at)
     major, count, at = _argument(raw, at)
@@ -251,7 +256,7 @@ def _offsets(raw: bytes, at: int, count: int) -> list[int]:
     return found
 
 
-def _pairs(raw: bytes, at: int) -> list[tuple[int, int]]:
+def pairs(raw: bytes, at: int) -> list[tuple[int, int]]:
     at = _untag(raw, at)
     major, count, at = _argument(raw, at)
     if major != _MAP:
@@ -261,17 +266,17 @@ def _pairs(raw: bytes, at: int) -> list[tuple[int, int]]:
 
 
 def _fields(raw: bytes, at: int) -> dict[int, int]:
-    return {_uint(raw, key): value for key, value in _pairs(raw, at)}
+    return {uint(raw, key): value for key, value in pairs(raw, at)}
 
 
-def _uint(raw: bytes, at: int) -> int:
+def uint(raw: bytes, at: int) -> int:
     major, value, _ = _argument(raw, at)
     if major != _UINT:
         raise _bad("not an unsigned number", at)
     return value
 
 
-def _octets(raw: bytes, at: int) -> bytes:
+def octets(raw: bytes, at: int) -> bytes:
     major, length, at = _argument(raw, at)
     if major != _BYTES:
         raise _bad("not bytes", at)
@@ -279,4 +284,4 @@ def _octets(raw: bytes, at: int) -> bytes:
         if at + length > len(raw):
             raise _bad("the bytes end early", at)
         return raw[at : at + length]
-    return b"".join(_octets(raw, one) for one in _offsets(raw, at, -1))
+    return b"".join(octets(raw, one) for one in _offsets(raw, at, -1))

@@ -54,6 +54,16 @@ async def test_koios_needs_no_key_and_has_an_address_for_each_network() -> None:
     assert got[:2] == ("config.invalid", "cardano.provider.k.url")
 
 
+async def test_utxo_rpc_has_an_address_of_its_own() -> None:
+    made = build(provider={"u": {"kind": "utxorpc", "url": "https://h:443", "key_env": "BLOCKFROST_KEY"}})
+    assert (made.seats[0].kind, made.seats[0].url) == ("utxorpc", "https://h:443")
+    assert SECRET not in repr(made.seats) + providers.view(made).model_dump_json()
+    await made.close()
+    assert refusal(provider={"u": {"kind": "utxorpc"}})[:2] == ("config.invalid", "cardano.provider.u.url")
+    bad = refusal(provider={"u": {"kind": "utxorpc", "url": "grpc://h:1"}})
+    assert bad[:2] == ("cl.chain.bad_url", "u")
+
+
 async def test_the_key_goes_to_the_provider_and_nowhere_else(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(SECRET + "\n")

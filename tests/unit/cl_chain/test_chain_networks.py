@@ -14,7 +14,7 @@ from gateway.cl.chain.kupo import Kupo
 from gateway.cl.chain.networks import KNOWN, checked_eras
 from gateway.cl.chain.ogmios import Ogmios
 from gateway.cl.chain.ogmios_kupo import OgmiosKupo
-from gateway.cl.ports import EraSummary
+from gateway.cl.ports import EraSummary, Point
 from gateway.errors import Refused
 from gateway.profile import PROFILES
 from gateway.units import PosixMs, Slot
@@ -75,7 +75,7 @@ async def test_blockfrost_with_another_time_line(start: int, shift: int, field: 
     }
     async with scripted(answers) as script:
         made = Blockfrost(JsonHttp(script.url, "blockfrost"), 1)
-        assert await refusal(made.header(bytes(32))) == ("cl.chain.wrong_network", field)
+        assert await refusal(made.header(Point(Slot(0), bytes(32)))) == ("cl.chain.wrong_network", field)
         await made.close()
 
 
@@ -95,7 +95,7 @@ async def test_koios_with_another_time_line(start: int, shift: int, field: str) 
     }
     async with scripted(answers) as script:
         made = Koios(JsonHttp(script.url, "koios"), 1)
-        assert await refusal(made.header(bytes(32))) == ("cl.chain.wrong_network", field)
+        assert await refusal(made.header(Point(Slot(0), bytes(32)))) == ("cl.chain.wrong_network", field)
         await made.close()
 
 
