@@ -12,15 +12,19 @@ CONTRACT := tests/integration/btc_contract
 # so that neither of two processes ends with the long ones alone
 LONG_FIRST := $(addprefix tests/integration/,kill lnd lnd_path docs bad_input cl_node) tests
 
-.PHONY: demo test histories timelocks check fmt lint types unit validators validators-check lock daemons judge postgres docs docs-check wheel-test smoke clean
+.PHONY: demo test attack histories timelocks check fmt lint types unit validators validators-check lock daemons judge postgres docs docs-check wheel-test smoke clean
 
 demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 	$(BIN)/python -m regtest.demo --bln $(BLN)
 
-test: $(VENV)/.dev lint types unit docs-check validators-check judge daemons postgres
+test: $(VENV)/.dev lint types unit docs-check validators-check judge attack daemons postgres
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(SLOW)" --ignore $(CONTRACT) $(PYTEST_ARGS) $(LONG_FIRST)
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.20 & first=$$!; \
 	$(BIN)/pytest -q -p no:hypothesispytest -m daemons $(CONTRACT) -k lnd-0.21; second=$$?; wait $$first && exit $$second
+
+# Every named mutation before two judges, every clause of the validator taken out once; writes build/attack.json.
+attack: $(VENV)/.dev judge
+	$(BIN)/python -m tests.attack.report
 
 # The channel under 2 x 1000 random histories of 50 actions (honest ends, a cheating one), and 100 of real nodes settled on the judged devnet:
 # minutes, so beside `make test`.

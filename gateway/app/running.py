@@ -238,18 +238,25 @@ class Running:
         """The chain's own price a byte, as soon as the provider answers."""
         while True:
             with suppress(Refused):
-                params = await self.provider.params()
-                self.channels.policy = replace(self.channels.policy, min_ada=channel_min_ada(params))
+                await self._read_params()
                 if self.engine is not None:
                     await self.chain.ensure_reference_script()
                 return
             await asyncio.sleep(2.0)
+
+    async def _read_params(self) -> None:
+        """Parameters move at run time (V20): every build reads them anew, and so do the terms of openings. Raises
+        cl.chain.*, cl.l1.params."""
+        params = await self.provider.params()
+        self.channels.policy = replace(self.channels.policy, min_ada=channel_min_ada(params))
 
     def _schedule(self) -> None:
         """Jobs that never overlap with themselves; a missed one runs once, late."""
         jobs: list[tuple[str, Callable[[], Any], float]] = [
             ("rebroadcast", self.chain.rebroadcast, 20),
             ("providers", self._look_at_providers, 20),
+            ("parameters", self._read_params, 600),
+            ("coins", self.chain.split_coins, 600),
             ("prune", lambda: self.store.prune(system_ms() - _KEPT_MS), 3600),
             ("backup", self.back_up, 900),
             ("ledger", self.ledger.check, 10 if self.profile.name == "regtest" else 60),

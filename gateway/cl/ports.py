@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from gateway.cl.data.ending import EndEvidence
 from gateway.cl.data.types import ChannelId, Cheque, OutputRef, Signature, Snapshot, VerificationKey
@@ -131,6 +131,18 @@ class ChainProvider(ChainReader, ChainFollower, ChainSubmitter, Protocol):
     """All that a node asks of Cardano, by one provider (or several that act as one)."""
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class ChainMempool(Protocol):
+    """What a provider gains that can show its mempool: a claim then builds on the partner's unconfirmed transaction
+    (V16: an add of one lovelace before each of our tries). A provider without it is still whole; claims against
+    add-spam then win only the races that they win in the mempool."""
+
+    async def pending(self) -> tuple[bytes, ...]:
+        """Whole transactions, CBOR, each after those whose outputs it spends. Raises `Refused` (cl.chain.*).
+        Nothing here is on chain: it may vanish, and two providers may show different ones."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ PERIOD = Ms(3_600_000)
 LATER = PosixMs(UB.value + 1)  # usable with room
 EARLIER = PosixMs(LB.value - 1)  # expired with room
 MIN_ADA = Lovelace(3_000_000)
-WALLET = bytes.fromhex("60") + b"\x55" * 28
 THIRD = SigningKey(hashlib.sha256(b"third party").digest())
 SEED_REF = t.OutputRef(b"\xab" * 32, 3)
 
@@ -36,6 +35,10 @@ def keypair(name: str) -> SigningKey:
 
 def public(key: SigningKey) -> t.VerificationKey:
     return t.VerificationKey(bytes(key.verify_key))
+
+
+PAYER = keypair("wallet")
+WALLET = b"\x60" + codec.key_hash(public(PAYER))
 
 
 def verify(key: t.VerificationKey, message: bytes, signature: t.Signature) -> bool:

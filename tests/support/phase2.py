@@ -120,47 +120,61 @@ class Ran:
         return sum(m for m, _ in self.units.values()), sum(s for _, s in self.units.values())
 
 
-_SCRIPT_REF: Ref = (b"\xee" * 32, 0)
-_SCRIPT_HOLDER = bytes.fromhex("60") + b"\x77" * 28
+SCRIPT_REF: Ref = (b"\xee" * 32, 0)
+SCRIPT_HOLDER = bytes.fromhex("60") + b"\x77" * 28
 
 
-def _ref(ref: Ref) -> bytes:
+def ref_cbor(ref: Ref) -> bytes:
     return array(octets(ref[0]), integer(ref[1]))
 
 
-def build(tx: Tx) -> bytes:
+def redeemer_rows(tx: Tx) -> list[tuple[int, int, Data]]:
+    """(tag, index, data), in the ledger's order."""
     spends = sorted(tx.inputs, key=lambda s: s.ref)
-    redeemers = [(0, i, s.redeemer) for i, s in enumerate(spends) if s.redeemer is not None] + [
+    rows: list[tuple[int, int, Data]] = [
+        (0, i, s.redeemer) for i, s in enumerate(spends) if s.redeemer is not None
+    ]
+    return rows + [
         (1, i, tx.mint_redeemers[p]) for i, p in enumerate(sorted(tx.mint)) if p in tx.mint_redeemers
     ]
-    budget = array(integer(MAX_MEM), integer(MAX_STEPS))
-    body = {
-        integer(0): tagged(258, array(*(_ref(s.ref) for s in spends))),
+
+
+def body(tx: Tx) -> dict[bytes, bytes]:
+    """The fields that phase 2 sees."""
+    spends = sorted(tx.inputs, key=lambda s: s.ref)
+    found = {
+        integer(0): tagged(258, array(*(ref_cbor(s.ref) for s in spends))),
         integer(1): array(*(o.cbor() for o in tx.outputs)),
         integer(2): integer(tx.fee),
-        integer(18): tagged(258, array(_ref(_SCRIPT_REF))),
+        integer(18): tagged(258, array(ref_cbor(SCRIPT_REF))),
     }
     if tx.mint:
-        body[integer(9)] = _assets(tx.mint)
+        found[integer(9)] = _assets(tx.mint)
     if tx.upper_slot is not None:
-        body[integer(3)] = integer(tx.upper_slot)
+        found[integer(3)] = integer(tx.upper_slot)
     if tx.lower_slot is not None:
-        body[integer(8)] = integer(tx.lower_slot)
+        found[integer(8)] = integer(tx.lower_slot)
     if tx.signers:
-        body[integer(14)] = tagged(258, array(*(octets(s) for s in sorted(set(tx.signers)))))
+        found[integer(14)] = tagged(258, array(*(octets(s) for s in sorted(set(tx.signers)))))
+    return found
+
+
+def build(tx: Tx) -> bytes:
+    budget = array(integer(MAX_MEM), integer(MAX_STEPS))
+    rows = redeemer_rows(tx)
     witnesses = {
-        integer(5): array(*(array(integer(t), integer(i), serialise(d), budget) for t, i, d in redeemers))
+        integer(5): array(*(array(integer(t), integer(i), serialise(d), budget) for t, i, d in rows))
     }
     if tx.more_scripts:
         witnesses[integer(7)] = tagged(258, array(*(octets(s) for s in tx.more_scripts)))
-    return array(mapping(body), mapping(witnesses), b"\xf5", b"\xf6")
+    return array(mapping(body(tx)), mapping(witnesses), b"\xf5", b"\xf6")
 
 
 def run(tx: Tx) -> Ran:
     """Phase 2 of the whole transaction; `message` is the evaluator's word on a failure."""
     raw = build(tx)
     resolved = [(s.ref, s.output.cbor()) for s in sorted(tx.inputs, key=lambda s: s.ref)]
-    resolved.append((_SCRIPT_REF, Output(_SCRIPT_HOLDER, 50_000_000, script=tx.script).cbor()))
+    resolved.append((SCRIPT_REF, Output(SCRIPT_HOLDER, 50_000_000, script=tx.script).cbor()))
     config = aiken_ffi.new("SlotConfig*")
     config.slot_length, config.zero_slot, config.zero_time = SLOT_MS, 0, SLOT_ZERO_MS
     budget = aiken_ffi.new("InitialBudget*")
@@ -168,7 +182,7 @@ def run(tx: Tx) -> Ran:
     models = mapping({integer(2): array(*(integer(v) for v in _MODELS["plutus:v3"]))})
     pointer = aiken_lib.eval_phase_two(
         _text(raw),
-        _text(array(*(_ref(r) for r, _ in resolved))),
+        _text(array(*(ref_cbor(r) for r, _ in resolved))),
         _text(array(*(o for _, o in resolved))),
         _text(models),
         budget,

@@ -29,6 +29,12 @@ proved_by(_B8 + "test_one_flipped_bit_breaks_the_session_for_good", "bolt8.frame
 proved_by(_B8 + "test_message_size", "bolt8.frame.too_long")
 proved_by(_B8 + "test_a_changed_act_one_is_refused", "bolt8.handshake.key", "bolt8.handshake.mac")
 
+_DEADLINES = "tests/integration/cl_node/test_deadlines_on_chain.py::"
+proved_by(
+    _DEADLINES + "test_a_full_mempool_alarms_at_half_the_margin_and_the_claim_still_lands",
+    "cl.channel.deadline_near",
+)
+
 _BTC = "tests/integration/btc_contract/"
 proved_by(
     _BTC + "test_hold_invoices_contract.py::test_the_same_hash_gives_the_same_invoice_or_a_refusal",

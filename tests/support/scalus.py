@@ -11,19 +11,30 @@ from regtest.backends import JUDGED, VERDICT
 from regtest.judge import install
 from regtest.judge.scalus import Disagreement, Report, ScalusJudge
 
-__all__ = ["Disagreement", "Report", "ScalusJudge", "judge_networks", "new_judge", "require_verdict"]
+__all__ = [
+    "Disagreement",
+    "Report",
+    "ScalusJudge",
+    "judge_networks",
+    "new_judge",
+    "require_judge",
+    "require_verdict",
+]
+
+
+def require_judge() -> None:
+    if not install.installed():
+        pytest.fail("the judge (npm scalus) is not installed: run `make judge`")
 
 
 def new_judge() -> ScalusJudge:
-    if not install.installed():
-        pytest.fail("the judge (npm scalus) is not installed: run `make judge`")
+    require_judge()
     return ScalusJudge()
 
 
 def judge_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every regtest process that is started from here on has its judge."""
-    if not install.installed():
-        pytest.fail("the judge (npm scalus) is not installed: run `make judge`")
+    require_judge()
     monkeypatch.setenv(JUDGED, "1")
 
 

@@ -52,6 +52,7 @@ from gateway.errors import Refused
 from gateway.units import PosixMs, Slot
 
 REFS_A_QUERY = 200
+MOST_PENDING = 5_000  # a mempool holds two blocks' worth of bytes; more is no honest answer's end
 KUPO_GRACE_S = 10.0  # how long the index may take for a block that the node has
 
 # Ogmios, "submitTransaction": 3117 unknown (spent) output references, 3997 unexpected mempool error.
@@ -69,6 +70,7 @@ class OgmiosKupo:
         self.kupo = kupo
         self._magic = network_magic
         self._checked = False
+        self._mempool = asyncio.Lock()
         self._highest = 0
         self._lag_since: tuple[Slot, float] | None = None
 
@@ -214,6 +216,24 @@ class OgmiosKupo:
                 INCONSISTENT(field="transaction.id", got=str(told)[:80], allowed=tx_id.hex())
             )
         return Submitted(tx_id)
+
+    # --- ChainMempool --------------------------------------------------------------------------
+
+    async def pending(self) -> tuple[bytes, ...]:
+        """The node's mempool in its own order. Fails with cl.chain.no_transaction_cbor, .malformed, .inconsistent."""
+        async with self._mempool:  # one snapshot a connection
+            await self._ask("acquireMempool")
+            try:
+                found: list[bytes] = []
+                while len(found) < MOST_PENDING:
+                    answer = await self._call("nextTransaction", {"fields": "all"})
+                    row = f.get(answer, "nextTransaction", "transaction")
+                    if row is None:
+                        break
+                    found += _transactions({"transactions": [row]})
+            finally:
+                await self._call("releaseMempool")
+        return tuple(found)
 
     async def evaluate_remote(self, tx_cbor: bytes) -> dict[str, tuple[int, int]]:
         """Ogmios's own phase 2, for cross-checks: "spend:0" -> (mem, steps)."""

@@ -18,6 +18,7 @@ from gateway.cl.data.types import OutputRef
 from gateway.cl.l1.protocol import read_figures
 from gateway.cl.ports import (
     ChainEvent,
+    ChainMempool,
     ChainParams,
     ChainProvider,
     Point,
@@ -181,6 +182,21 @@ class Several:
         if len(refused) >= self._need(len(seats)):
             return SubmitRefused(refused[0].rejection, any(one.inputs_spent for one in refused))
         return unknown[0] if unknown else SubmitUnknown(DISAGREE(field="transaction", got="some refuse it"))
+
+    # --- ChainMempool --------------------------------------------------------------------------
+
+    async def pending(self) -> tuple[bytes, ...]:
+        """Of every provider that can tell, each transaction once; () where none can. No quorum: it proves nothing."""
+        able = [seat.provider for seat in self._ready() if isinstance(seat.provider, ChainMempool)]
+        found = await asyncio.gather(*(one.pending() for one in able), return_exceptions=True)
+        shown: dict[bytes, None] = {}
+        for answer in found:
+            if isinstance(answer, Refused):
+                continue
+            if isinstance(answer, BaseException):
+                raise answer
+            shown |= dict.fromkeys(answer)
+        return tuple(shown)
 
     # --- who is asked --------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from gateway.cl.data.codec import BOLT_TOKEN
 from gateway.cl.data.types import ChannelId, OutputRef
 from gateway.cl.ports import Block, ChainEvent, Point, RollBackward, Tip, Utxo
 from gateway.errors import Refused
-from gateway.units import Lovelace, PosixMs
+from gateway.units import Lovelace, PosixMs, Slot
 
 _SCRIPT_PAYMENT = (1, 3, 5, 7)  # address types whose payment part is a script
 
@@ -188,6 +188,20 @@ class View:
             self._remember(located)
         self._forget_old()
         return Forward(kept, event.tip, seen, self._deepened(block.height))
+
+    def preview(self, transactions: Iterable[bytes]) -> tuple[Located, ...]:
+        """What these would show in the next block, in this order; nothing is remembered, nothing was proven.
+        Fails with cl.chain.malformed."""
+        newest = self.newest
+        if newest is None:
+            return ()
+        at, height = Point(Slot(newest.point.slot.value + 1), bytes(32)), newest.height + 1
+        made: dict[OutputRef, ChannelCreated] = {}
+        shown: list[Observation] = []
+        for raw in transactions:
+            if self._policy in raw:
+                shown += self._read(read(raw), raw, at, made)
+        return tuple(Located(one, at, height) for one in shown)
 
     def _deepened(self, height: int) -> tuple[Deep, ...]:
         wanted = {height - depth + 1: depth for depth in self._depths}

@@ -142,6 +142,14 @@ CHANNEL_FROZEN = define(
     "See gateway channel show for the reason; close it if the reason stays.",
     409,
 )
+DEADLINE_NEAR = define(
+    "cl.channel.deadline_near",
+    Fault.ENVIRONMENT,
+    Action.RETRY,
+    "half of the margin before a deadline on chain is gone, and the channel's step is in no block",
+    "The node tries in every block with a higher fee: check the chain provider, the wallet's free ada and the clock.",
+    409,
+)
 CHANNEL_STALE = define(
     "cl.channel.stale",
     Fault.LOCAL,

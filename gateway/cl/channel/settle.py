@@ -19,7 +19,8 @@ _ZERO = Lovelace(0)
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """Spend `output` by `step`. lb >= `not_before`, ub <= `usable_until` where given; act by `deadline`."""
+    """Spend `output` by `step`. lb >= `not_before`, ub <= `usable_until` where given; act by `deadline`.
+    `lost_at`: what the step claims is gone from then on; None: it can wait without loss."""
 
     channel: t.ChannelId
     output: t.OutputRef
@@ -27,6 +28,7 @@ class Intent:
     deadline: PosixMs
     not_before: PosixMs | None = None
     usable_until: PosixMs | None = None
+    lost_at: PosixMs | None = None
 
 
 def intent(state: s.State, context: Context) -> Intent | None:
@@ -116,7 +118,12 @@ def _close(state: s.Closing | s.OnChain, context: Context) -> Intent:
     limit = _shortest(shown.cheques)
     step = t.Close(state.agreement.local_is_opener, shown)
     return Intent(
-        state.agreement.channel, state.output.ref, step, deadline=limit or context.now, usable_until=limit
+        state.agreement.channel,
+        state.output.ref,
+        step,
+        deadline=limit or context.now,
+        usable_until=limit,
+        lost_at=limit,
     )
 
 
@@ -170,11 +177,17 @@ def _as_closer(state: s.Closing | s.OnChain, stage: t.Closed, context: Context) 
         if nothing_left and all_open and _we_own_min_ada(state):
             step = t.ElapseEnd(entries, unlocks)
         return Intent(
-            channel, ref, step, deadline=context.now, not_before=stage.elapse_after, usable_until=limit
-        )
+            channel, ref, step, deadline=context.now, not_before=stage.elapse_after, usable_until=limit,
+            lost_at=limit,
+        )  # fmt: skip
     if unlocks and limit is not None:
         return Intent(
-            channel, ref, t.FreeInClosed(state.output.first, unlocks), deadline=limit, usable_until=limit
+            channel,
+            ref,
+            t.FreeInClosed(state.output.first, unlocks),
+            deadline=limit,
+            usable_until=limit,
+            lost_at=limit,
         )
     return None
 
@@ -205,6 +218,7 @@ def _as_responder(state: s.Closing | s.OnChain, stage: t.Closed, context: Contex
         deadline=deadline if limit is None else min(deadline, limit),
         not_before=max((e.timeout for e in lapsed), key=lambda m: m.value) if lapsed else None,
         usable_until=limit,
+        lost_at=stage.elapse_after if limit is None else min(stage.elapse_after, limit),
     )
 
 
@@ -241,11 +255,13 @@ def _resolved(
             deadline,
             not_before=not_before,
             usable_until=limit,
+            lost_at=limit,
         )
     worth = bool(unlocks or lapsed) or (not we_are_first and stage.other_amount > _ZERO)
     if not worth:
         return None
     step = t.FreeInResolved(we_are_first, shown_own, unlocks, shown_other)
     return Intent(
-        state.agreement.channel, state.output.ref, step, deadline, not_before=not_before, usable_until=limit
-    )
+        state.agreement.channel, state.output.ref, step, deadline, not_before=not_before, usable_until=limit,
+        lost_at=limit,
+    )  # fmt: skip

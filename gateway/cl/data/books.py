@@ -156,6 +156,7 @@ def _add(datum: t.Datum, stage: t.Opened, step: t.Add, at: Situation) -> Applied
     _need("Add.2", total_out > at.total, total_out, f"> {at.total}")
     if step.snapshot is not None:
         _snapshot_ok("Add.5", step.snapshot, partner, at)
+    # Add.3, Add.4: what the non-opener adds is its own; what the opener adds is not
     grown = stage.non_opener_amount + (Lovelace(0) if step.by_opener else total_out - at.total)
     snapshot = _union(step.snapshot, stage.snapshot)
     return Applied(
@@ -174,12 +175,13 @@ def _close(datum: t.Datum, stage: t.Opened, step: t.Close, at: Situation) -> App
     earliest = at.ub + stage.respond_period
     elapse_after = earliest if at.elapse_after is None else at.elapse_after
     _need("Close.3", elapse_after >= earliest, elapse_after, f">= {earliest}")
+    # Close.6, Close.7: each side's deposit; Close.1: the owner of min-ada stays, whoever comes first now
     deposit = at.total - stage.non_opener_amount if step.by_opener else stage.non_opener_amount
     sent = snapshot.received_by(responder, closer)
     closed = t.Closed(deposit, received, sent, elapse_after, _commit(entries))
     owner = datum.min_ada_owner if step.by_opener else 1 - datum.min_ada_owner
     new = replace(datum, keys=(closer, responder), stage=closed, min_ada_owner=owner)
-    return Applied(new, at.total)
+    return Applied(new, at.total)  # Close.4
 
 
 def _present(
@@ -190,7 +192,7 @@ def _present(
     for shown in cheques:
         c = shown.signed.cheque
         _need("Cheque.1", c.index > previous, c.index, f"> {previous}")
-        previous = c.index
+        previous = c.index  # Cheque.4: a `Hashlock` has 32 bytes by its type
         _need("Cheque.2", not received.covers(c.index), c.index, "not covered by the squash")
         _need("Cheque.3", c.amount >= Lovelace(1), c.amount, ">= 1")
         if shown.secret is not None:
@@ -267,13 +269,14 @@ def _answer(datum: t.Datum, stage: t.Closed, step: t.Respond | t.RespondEnd, at:
         if step.use_closer_squash:
             sent = newer(signed.snapshot.received_by(closer, responder), sent)
     drop = step.drop_expired if isinstance(step, t.Respond) else step.entries is not None
-    if drop or sent != stage.closer_squash:
+    if drop or sent != stage.closer_squash:  # Respond.9
         left = _sift(stage.entries, step.entries, sent, at.lb if drop else NEVER_EXPIRED)
     else:
         _need("Sift.form", step.entries is None, "a list that does not change", "no list")
         left = stage.entries
     shown = _present(step.receipt.cheques, closer, received, at)
-    own = sum(e.amount.value for e in shown)  # the unlocked leave, the locked may
+    own = sum(e.amount.value for e in shown)  # Respond.6: the unlocked leave, the locked may
+    # Respond.7, Respond.8
     amount = stage.closer_deposit + sent.amount - received.amount + left.paid - Lovelace(own)
     return _Answer(amount, left, tuple(e for e in shown if not e.paid))
 
@@ -287,10 +290,10 @@ def _respond(datum: t.Datum, stage: t.Closed, step: t.Respond, at: Situation) ->
     answer = _answer(datum, stage, step, at)
     own = _commit(answer.own_locked)
     owed = _floor(answer.closer_amount)
-    resolved = t.Resolved(min(at.total, owed), own, answer.closer_entries)
-    owner = 1 - datum.min_ada_owner
+    resolved = t.Resolved(min(at.total, owed), own, answer.closer_entries)  # Respond.3
+    owner = 1 - datum.min_ada_owner  # Respond.4
     new = replace(datum, keys=(responder, closer), stage=resolved, min_ada_owner=owner)
-    return Applied(new, min(at.total, owed + answer.closer_entries.pending + own.pending))
+    return Applied(new, min(at.total, owed + answer.closer_entries.pending + own.pending))  # Respond.5
 
 
 def _respond_end(datum: t.Datum, stage: t.Closed, step: t.RespondEnd, at: Situation) -> Ended:
@@ -315,15 +318,15 @@ def _lapse(
     _signed("Elapse.1", datum.keys[0], at)
     _need("Elapse.2", stage.elapse_after <= at.lb, stage.elapse_after, f"<= {at.lb}")
     entries = unlock_entries(stage.entries, step.entries, step.unlocks, at.ub)
-    amount = replace(stage, entries=entries).closer_amount
-    return entries, amount, _floor(at.total - _floor(amount))
+    amount = replace(stage, entries=entries).closer_amount  # Elapse.5, Elapse.6
+    return entries, amount, _floor(at.total - _floor(amount))  # Elapse.4
 
 
 def _elapse(datum: t.Datum, stage: t.Closed, step: t.Elapse, at: Situation) -> Applied:
     entries, amount, left = _lapse(datum, stage, step, at)
     other = min(left, _floor(at.total - amount - entries.pending))
     new = replace(datum, stage=t.Resolved(other, entries, EMPTY_COMMITMENT))
-    return Applied(new, min(left, other + entries.pending))
+    return Applied(new, min(left, other + entries.pending))  # Elapse.3
 
 
 def _elapse_end(datum: t.Datum, stage: t.Closed, step: t.ElapseEnd, at: Situation) -> Ended:
@@ -338,7 +341,7 @@ def _free_in_closed(datum: t.Datum, stage: t.Closed, step: t.FreeInClosed, at: S
     _signed("FreeInClosed.1", datum.keys[0], at)
     _need("FreeInClosed.2", bool(step.unlocks), "no unlock", "at least one")
     entries = unlock_entries(stage.entries, step.entries, step.unlocks, at.ub)
-    return Applied(replace(datum, stage=replace(stage, entries=entries)), at.total)
+    return Applied(replace(datum, stage=replace(stage, entries=entries)), at.total)  # FreeInClosed.3
 
 
 def _freed(
@@ -358,6 +361,7 @@ def _free_in_resolved(datum: t.Datum, stage: t.Resolved, step: t.FreeInResolved,
         moved = own_left.pending < resolver.pending or other_left.pending < other.pending
         _need("FreeInResolved.2", moved, "nothing freed", "something")
         new = t.Resolved(stage.other_amount, own_left, other_left)
+        # FreeInResolved.3
         least = min(at.total, stage.other_amount + own_left.pending + other_left.pending)
     else:
         _signed("FreeInResolved.4", datum.keys[1], at)
@@ -365,6 +369,7 @@ def _free_in_resolved(datum: t.Datum, stage: t.Resolved, step: t.FreeInResolved,
         moved = own_left.pending < other.pending or other_left.pending < resolver.pending
         _need("FreeInResolved.5", moved or stage.other_amount > Lovelace(0), "nothing freed", "something")
         new = t.Resolved(Lovelace(0), other_left, own_left)
+        # FreeInResolved.6
         least = min(_floor(at.total - stage.other_amount), own_left.pending + other_left.pending)
     return Applied(replace(datum, stage=new), least)
 

@@ -37,7 +37,7 @@ class ChannelId:
 
 @dataclass(frozen=True, slots=True, order=True)
 class VerificationKey:
-    """An Ed25519 key of one partner of a channel; ordered as bytes (snapshot order)."""
+    """An Ed25519 key of one partner of a channel (Open.6, Open.7: its size); ordered as bytes (snapshot order)."""
 
     raw: bytes
 

@@ -121,13 +121,14 @@ class _Rounds:
         self.wallet = tuple(chosen)
         self.evaluator = evaluator
         self.figures = figures
-        spent = [*plan.script_inputs, *chosen]
+        spent = [*plan.script_inputs, *chosen]  # In.3: a wallet pays
         self.inputs = tuple(sorted((u.ref for u in spent), key=_order))
         self.resolved = [*spent, *([plan.script_utxo] if plan.script_utxo and plan.redeemer else [])]
         self.mint = self._mint()
 
     def _mint(self) -> Assets:
         """The spend script wants its policy at work; with no thread token it is one bolt, burnt if we hold one."""
+        # Spend.1
         if self.plan.mint or self.plan.redeemer is None:
             return self.plan.mint
         held = any(unit == self.plan.bolt for u in self.wallet for unit, _ in u.assets)
@@ -237,7 +238,8 @@ class _Rounds:
         mem = sum(r.units.mem for r in draft.redeemers)
         steps = sum(r.units.steps for r in draft.redeemers)
         size = self._signed_size(draft)
-        return self.figures.fee(size, ExUnits(mem, steps), self._ref_bytes(draft))
+        least = self.figures.fee(size, ExUnits(mem, steps), self._ref_bytes(draft))
+        return least + self.view.fee_bonus.value
 
     def _check_limits(self, draft: Draft) -> None:
         f = self.figures

@@ -93,16 +93,18 @@ def _build(
         raise _bad("channel", "twice", "one step a channel in a transaction")
     parts = _outputs(view, intents, opens, steps, window, figures, verify)
     policy = view.blueprint.hash
+    # Mint.2-4, Out.3: thread tokens alone, one for each channel that begins or ends
     mint = {policy + thread_token_name(o.terms.cid): 1 for o in opens}
     mint |= {policy + thread_token_name(a.cid): -1 for a, place in parts.after if place is None}
     seed = opens[0].seed if opens else None
+    # Mint.5: one step for each channel input, in the ledger's order
     redeemer = encode_redeemer(MintRedeemer(seed, tuple(s.step for s in steps)))
     keys = tuple(sorted({s.signer for s in steps}))
     partners = [s.partner for s in steps if isinstance(s, EndTogether)]
     plan = Plan(
         outputs=parts.outputs,
         script_inputs=tuple(s.channel.utxo for s in steps),
-        must_spend=() if seed is None else (seed,),
+        must_spend=() if seed is None else (seed,),  # Mint.1
         mint=tuple(sorted(mint.items())),
         redeemer=redeemer if opens or steps else None,
         spend_redeemer=SPEND_REDEEMER,
@@ -221,6 +223,7 @@ def _opened(view: ChainView, o: OpenChannel, figures: Figures) -> tuple[Out, Cha
     if refusal is not None:
         raise Refused(refusal)
     address = script_address(policy, view.params.network_magic)
+    # Open.1-4: ada and the one token that follows from the seed, no script
     token = policy + thread_token_name(o.terms.cid)
     out = Out(str(address), o.terms.lovelace.value, ((token, 1),), encode_datum(datum))
     _enough(out, figures, "min_ada")
@@ -241,6 +244,7 @@ def _stepped(
     if not isinstance(result, Applied):
         return None, ChannelAfter(c.cid, None, None, Lovelace(0), c.stake)
     lovelace = result.least + result.datum.min_ada
+    # Out.1-8: the same address, the same token alone, the datum as the rules give it, min-ada untouched
     plain = Out(c.utxo.address, lovelace.value, c.utxo.assets, encode_datum(result.datum))
     # The price of a byte may have risen since open: more than demanded is always allowed (decision 7).
     out = _with_least(plain, figures)

@@ -53,9 +53,9 @@ def _parse(utxo: Utxo, policy: bytes) -> ChannelOutput:
     if len(utxo.assets) != 1:  # F3: exactly the thread token
         raise _no("assets", f"{len(utxo.assets)} assets", "one thread token")
     unit, quantity = utxo.assets[0]
-    if unit[:28] != policy or quantity != 1:
+    if unit[:28] != policy or quantity != 1:  # In.1
         raise _no("assets", f"{quantity} of {unit.hex()}", f"1 of policy {policy.hex()}")
-    cid = cid_of_token(unit[28:])  # F3: the full name, prefix and length
+    cid = cid_of_token(unit[28:])  # In.2, F3: the full name, prefix and length
     address = read_address(utxo.address)
     if not address.is_script or address.payment != policy:
         raise _no("address", utxo.address, f"script {policy.hex()}")

@@ -70,7 +70,8 @@ def _choose(
     eras = params.eras
     current = slot_at(eras, now)
     early = PosixMs(max(now.value - profile.skew.value, _first_moment(params).value))
-    lb_slot = slot_at(eras, early)
+    # Never after the newest block: a clock that runs ahead would make every claim one of the future (W5).
+    lb_slot = min(slot_at(eras, early), max(tip.point.slot, Slot(0)))
     if not_before is not None:
         lb_slot = max(lb_slot, first_slot_from(eras, not_before))
     if lb_slot > current:  # a bound in the future is refused by every node until then

@@ -9,7 +9,7 @@ from gateway.cl.data.blueprint import Blueprint
 from gateway.cl.data.types import ChannelId, OutputRef
 from gateway.cl.l1.parse import ChannelOutput
 from gateway.cl.ports import ChainParams, Tip, Utxo
-from gateway.units import PosixMs
+from gateway.units import Lovelace, PosixMs
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class ChainView:
     channels: tuple[ChannelOutput, ...] = ()
     script_utxo: Utxo | None = None  # holds the validator as a reference script
     reserved: frozenset[OutputRef] = frozenset()
+    fee_bonus: Lovelace = Lovelace(0)  # on top of the least fee, as a deadline comes near
 
     def reserve(self, refs: Iterable[OutputRef]) -> ChainView:
         """The view for the next build, once a transaction that spends `refs` was built on this one."""

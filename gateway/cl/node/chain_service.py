@@ -7,7 +7,7 @@ its time allows. What was not told because of a crash or a full disk is told aga
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
@@ -33,11 +33,11 @@ from gateway.cl.data import types as t
 from gateway.cl.data.blueprint import Blueprint
 from gateway.cl.data.books import Verify
 from gateway.cl.data.ending import EndTerms
-from gateway.cl.l1.errors import BAD_INTENT, TOO_EARLY
+from gateway.cl.l1.errors import BAD_INTENT
 from gateway.cl.l1.intents import AgreedTerms, OpenChannel, Pay, PublishScript, StepChannel
-from gateway.cl.l1.parse import ChannelOutput, parse_output
 from gateway.cl.node import chain_rows
 from gateway.cl.node.ending import Ender
+from gateway.cl.node.settlement import Refusal, Settlement
 from gateway.cl.node.wallet import OwnTransactions, Wallet
 from gateway.cl.node.watched import Watched
 from gateway.cl.ports import ChainProvider, Evaluator, Point, Signer, Utxo
@@ -92,9 +92,13 @@ class ChainService:
             signer,
             clock,
             blueprint,
-            lambda channel: self._on_chain(channel),
+            lambda channel: self._settlement.on_chain(channel),
         )
         self._watched = Watched(blueprint.hash)
+        self._settlement = Settlement(
+            self._wallet, self._own, provider, clock, profile, blueprint.hash, verify, self._watched,
+            lambda: self._view,
+        )  # fmt: skip
         self._telling = asyncio.Lock()
         self._trouble: Rejection | None = None
         self._heard = 0.0  # when a block came while we stood at the tip, or we began
@@ -285,7 +289,7 @@ class ChainService:
         """Idempotent: the channel's id follows from the seed, so two openings of one channel cannot both be."""
         channel = agreement.channel
         purpose = f"open {channel.hex()}"
-        made = self._on_chain(channel)
+        made = self._settlement.on_chain(channel)
         if made is not None:
             return made.ref.tx_id
         async with self._wallet.building:
@@ -296,29 +300,16 @@ class ChainService:
                 channel, agreement.opener_key, agreement.other_key, agreement.amount, agreement.gift,
                 agreement.min_ada, 0, agreement.respond_period,
             )  # fmt: skip
-            view = await self._wallet.frozen(instead_of=agreement.seed)
+            view = await self._wallet.frozen(instead_of=(agreement.seed,))
             return await self._wallet.send(view, (OpenChannel(terms, agreement.seed),), purpose, channel)
 
-    async def perform(self, intent: settle.Intent) -> bytes | None:
-        """The step on the output as it is now; None when it is under way, too early, or the output has moved."""
-        async with self._wallet.building:
-            if self._own.on_the_way(self._clock.now(), spends=intent.output) is not None:
-                return None
-            output = self._on_chain(intent.channel)
-            if output is None or output.ref != intent.output:
-                return None
-            view = await self._wallet.frozen(instead_of=output.ref)
-            step = StepChannel(output, intent.step, self._watched.keys[intent.channel])
-            before = () if intent.usable_until is None else (intent.usable_until,)
-            purpose = f"{type(intent.step).__name__} {intent.channel.hex()}"
-            try:
-                return await self._wallet.send(
-                    view, (step,), purpose, intent.channel, use_before=before, not_before=intent.not_before
-                )
-            except Refused as refused:
-                if refused.rejection.spec is TOO_EARLY:
-                    return None
-                raise
+    async def perform(self, intents: Sequence[settle.Intent]) -> tuple[Refusal, ...]:
+        """See `Settlement.perform`."""
+        return await self._settlement.perform(intents)
+
+    async def ahead(self) -> dict[t.ChannelId, s.Output] | None:
+        """See `Settlement.ahead`."""
+        return await self._settlement.ahead()
 
     async def add_funds(self, channel: t.ChannelId, lovelace: Lovelace) -> bytes:
         """Ours on top (step add); raises cl.l1.bad_intent while another step of the channel is under way."""
@@ -326,14 +317,14 @@ class ChainService:
 
     async def _add_funds(self, channel: t.ChannelId, lovelace: Lovelace) -> bytes:
         async with self._wallet.building:
-            output = self._on_chain(channel)
+            output = self._settlement.on_chain(channel)
             if output is None or not isinstance(output.datum.stage, t.Opened):
                 raise Refused(BAD_INTENT(field="channel", got=channel.hex(), allowed="an open channel"))
             if self._own.on_the_way(self._clock.now(), spends=output.ref) is not None:
                 raise Refused(BAD_INTENT(field="channel", got="a step is under way", allowed="none"))
             key = self._watched.keys[channel]
             step = StepChannel(output, t.Add(output.datum.keys[0] == key), key, lovelace)
-            view = await self._wallet.frozen(instead_of=output.ref)
+            view = await self._wallet.frozen(instead_of=(output.ref,))
             return await self._wallet.send(view, (step,), f"Add {channel.hex()}", channel)
 
     @property
@@ -348,13 +339,6 @@ class ChainService:
 
     async def publish_end(self, state: s.EndHeld) -> None:
         await self._ender.publish(state)
-
-    def _on_chain(self, channel: t.ChannelId) -> ChannelOutput | None:
-        for created in self._view.channels:
-            if created.channel == channel:
-                parsed = parse_output(created.utxo, self._blueprint.hash)
-                return parsed if isinstance(parsed, ChannelOutput) else None
-        return None
 
     # -- the wallet -----------------------------------------------------------------------------
 
@@ -376,6 +360,10 @@ class ChainService:
             view = await self._wallet.frozen()
             if view.script_utxo is None and self._own.on_the_way(view.now, purpose="publish") is None:
                 await self._wallet.send(view, (PublishScript(),), "publish", None)
+
+    async def split_coins(self) -> None:
+        """See `Wallet.split`."""
+        await self._wallet.split()
 
     async def rebroadcast(self) -> None:
         await self._own.rebroadcast(self._clock.now())

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from gateway.cl.channel import effects as f
-from gateway.cl.channel import errors, settle
+from gateway.cl.channel import errors
 from gateway.cl.channel import events as e
 from gateway.cl.channel import inputs as i
 from gateway.cl.channel import messages as m
@@ -25,6 +25,7 @@ from gateway.cl.channel.evolve import evolve
 from gateway.cl.channel.ledger import Balance, balance
 from gateway.cl.data.codec import channel_id
 from gateway.cl.data.types import ChannelId, OutputRef, SignedSnapshot, VerificationKey
+from gateway.cl.node.deadlines import Deadlines, Performs, unsettled
 from gateway.cl.node.ending import EndChain, perform_end
 from gateway.cl.node.freshness import Freshness
 from gateway.cl.node.open_policy import OpenPolicy, PeerTerms, outside
@@ -45,12 +46,11 @@ KIND = "channel"
 MOST_FUNDING_A_PEER, MOST_FUNDING = 4, 256
 
 
-class Chain(EndChain, Protocol):
+class Chain(EndChain, Performs, Protocol):
     """What channels ask of the chain (gateway.cl.node.chain_service)."""
 
     async def pick_seed(self, amount: Lovelace) -> OutputRef: ...
     async def publish_opening(self, agreement: s.Agreement) -> bytes: ...
-    async def perform(self, intent: settle.Intent) -> bytes | None: ...
     async def watch(self, channel: ChannelId, our_key: VerificationKey) -> None: ...
     def settled_time(self) -> PosixMs: ...
 
@@ -85,6 +85,7 @@ class Channels:
         self._states: dict[ChannelId, tuple[s.State, int]] = {}
         self._peers: Peers | None = None
         self._fresh, self._terms = Freshness(signer), PeerTerms()
+        self._deadlines = Deadlines(chain, self.context, on_alarm)
 
     async def start(self, peers: Peers, *, old_copy: str = "") -> None:
         """Loads every channel and tells the chain which to watch. A channel of which the signer remembers more than
@@ -425,18 +426,11 @@ class Channels:
     async def on_block(self) -> None:
         """Every block: deadlines, expiries, and what settlement asks for."""
         for channel in list(self._states):
-            due = None
             try:
                 await self.feed(channel, i.Tick(self._is_here(channel)))
-                state = self.state(channel)
-                due = None if state is None else settle.intent(state, self.context())
-                if due is not None:
-                    await self._chain.perform(due)
             except Refused as refused:  # of this channel alone: the others' deadlines do not wait
-                log.warning(
-                    "channel.settle", channel=channel.hex(), step=type(due.step).__name__ if due else "Tick",
-                    code=refused.rejection.code, why=str(refused.rejection)[:500],
-                )  # fmt: skip
+                unsettled(channel, "Tick", refused.rejection)
+        await self._deadlines.act(self.states())
 
 
 async def _ready(message: m.ChannelMessage) -> m.ChannelMessage:

@@ -10,7 +10,7 @@ Seen --rollback--> Sent
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -23,6 +23,7 @@ from gateway.cl.data.books import Verify
 from gateway.cl.data.types import ChannelId, OutputRef
 from gateway.cl.l1.body import script_of
 from gateway.cl.l1.build import build
+from gateway.cl.l1.coins import coins_to_make
 from gateway.cl.l1.errors import NO_FUNDS
 from gateway.cl.l1.intents import BuiltTx, Intent
 from gateway.cl.l1.validity import choose_window
@@ -48,6 +49,7 @@ from gateway.units import Lovelace, PosixMs
 log = structlog.get_logger("gateway.wallet")
 KIND = "l1tx"
 NEVER_PAID = ("refused", "expired")  # ends of a transaction that cost nothing
+SPLIT = "split"
 PICK_HOLDS_S = 60.0  # a seed that was picked and not proposed is free again
 CHANGE_WITHIN_S = 60.0
 T = TypeVar("T")
@@ -117,6 +119,9 @@ class OwnTransactions:
     def spent(self) -> frozenset[OutputRef]:
         """Outputs that nothing else may spend while these are under way."""
         return frozenset(ref for way in self._ways.values() for ref in way.tx.spent)
+
+    def ids(self) -> frozenset[bytes]:
+        return frozenset(self._ways)
 
     def is_waiting(self) -> bool:
         """Whether one is in no block yet: its change will come back."""
@@ -237,8 +242,12 @@ class Wallet:
         self._held_seeds, self._reference = held_seeds, reference_script
         self._picked: dict[OutputRef, float] = {}
         self._next_block = asyncio.Event()
+        self.spent_elsewhere: frozenset[OutputRef] = (
+            frozenset()
+        )  # by the provider's mempool, until the next block
 
     def new_block(self) -> None:
+        self.spent_elsewhere = frozenset()
         waiting, self._next_block = self._next_block, asyncio.Event()
         waiting.set()
 
@@ -269,6 +278,16 @@ class Wallet:
             self._picked[seed] = asyncio.get_running_loop().time() + PICK_HOLDS_S
             return seed
 
+    async def split(self) -> bytes | None:
+        """Coins ahead of need: each transaction under way holds its inputs and collateral until its change is back,
+        so a wallet of one coin could act once a block (W7). None when there are enough, or too little ada."""
+        async with self.building:
+            view = await self.frozen()
+            pays = coins_to_make(view)
+            if not pays or self._own.on_the_way(view.now, purpose=SPLIT) is not None:
+                return None
+            return await self.send(view, pays, SPLIT, None)
+
     async def utxos(self) -> tuple[tuple[Utxo, bool], ...]:
         found = await self._provider.utxos_at(self.address)
         reserved = self._reserved()
@@ -279,14 +298,15 @@ class Wallet:
         self._picked = {ref: until for ref, until in self._picked.items() if until > now}
         return self._own.spent() | self._held_seeds() | frozenset(self._picked)
 
-    async def frozen(self, *, instead_of: OutputRef | None = None) -> ChainView:
+    async def frozen(self, *, instead_of: Iterable[OutputRef] = ()) -> ChainView:
         """The chain as the provider has it now; `instead_of` will be spent, again where an earlier try failed.
         Raises cl.chain.*."""
         tip, params = await self._provider.tip(), await self._provider.params()
         wallet = await self._provider.utxos_at(self.address)
         now, reserved = self._clock.now(), self._reserved()
-        if instead_of is not None:
-            reserved = reserved - self._own.outlived(instead_of, now) - {instead_of}
+        for ref in instead_of:
+            reserved = reserved - self._own.outlived(ref, now) - {ref}
+        reserved |= self.spent_elsewhere
         return ChainView(
             tip=tip,
             now=now,

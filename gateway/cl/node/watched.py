@@ -54,6 +54,18 @@ class Watched:
         self._stories.pop(channel, None)
         self.untold.add(channel)
 
+    def ahead(self, located: Iterable[Located]) -> dict[t.ChannelId, track.Story]:
+        """The story of each channel that `located` goes on with, as it would be with them on chain."""
+        more: defaultdict[t.ChannelId, list[Located]] = defaultdict(list)
+        for one in located:
+            channel = self.channel_of(one)
+            if channel is not None:
+                more[channel].append(one)
+        return {
+            channel: track.fold([*self._located[channel], *new], self.keys[channel], self._policy)
+            for channel, new in more.items()
+        }
+
     def story(self, channel: t.ChannelId) -> track.Story:
         story = self._stories.get(channel)
         if story is None:

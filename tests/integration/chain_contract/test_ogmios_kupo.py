@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from gateway.cl.chain.address import address_text
 from gateway.cl.chain.ogmios_kupo import OgmiosKupo
-from gateway.cl.ports import Submitted, Utxo
+from gateway.cl.chain.txcbor import transaction_id
+from gateway.cl.ports import ChainMempool, Submitted, Utxo
 from gateway.errors import Refused
 from regtest.cardano import Devnet
 from regtest.cardano.transaction import Pointer, Ref
@@ -89,3 +91,33 @@ async def test_remote_evaluation_is_there_for_cross_checks(devnet: Devnet, provi
     units = await provider.evaluate_remote(opened)
     assert list(units) == ["mint:0"]
     assert all(value > 0 for value in units["mint:0"])
+
+
+@pytest.mark.threat("W4")
+@pytest.mark.kind("IT")
+async def test_the_mempool_shows_whole_transactions_in_their_order(
+    devnet: Devnet, provider: OgmiosKupo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ChainMempool: one that spends an unconfirmed output comes after the one that makes it; a block empties it."""
+    assert isinstance(provider, ChainMempool)
+    assert await provider.pending() == ()
+    source, _ = await funds(devnet, provider)
+    change = make_output(key_address(ALICE), source.lovelace.value - 300_000)
+    first = Draft(inputs=given(source), outputs=[change], fee=300_000, signers=[ALICE]).build()
+    made = Ref(transaction_id(first), 0)
+    less = make_output(key_address(ALICE), source.lovelace.value - 600_000)
+    second = Draft(inputs=[made], outputs=[less], fee=300_000, signers=[ALICE]).build()
+    for raw in (first, second):
+        assert isinstance(await provider.submit(raw), Submitted)
+    assert await asyncio.gather(provider.pending(), provider.pending()) == [(first, second)] * 2
+    devnet.mine()
+    assert await provider.pending() == ()
+
+    async def forged(method: str, params: object = None) -> object:
+        row = {"id": "00" * 32, "cbor": first.hex()}
+        return {"transaction": row} if method == "nextTransaction" else {}
+
+    monkeypatch.setattr(provider, "_call", forged)
+    with pytest.raises(Refused) as caught:
+        await provider.pending()
+    assert caught.value.rejection.code == "cl.chain.inconsistent"

@@ -52,13 +52,17 @@ def _act_again(side: Side) -> None:
     del side.channels.on_block
 
 
-async def _cheat(world: World, channel: t.ChannelId, step: t.Step, limit: t.Cheque | None) -> bytes | None:
+async def _cheat(world: World, channel: t.ChannelId, step: t.Step, limit: t.Cheque | None) -> bool:
+    """Whether Bob's node sent it."""
     state = world.bob.state(channel)
     assert isinstance(state, s.WithOutput)
     intent = settle.Intent(
         channel, state.output.ref, step, world.bob.clock.now(), usable_until=limit.timeout if limit else None
     )
-    return await world.bob.chain.perform(intent)
+    sent = len(await world.bob.sent())
+    for _, refusal in await world.bob.chain.perform((intent,)):
+        raise Refused(refusal)
+    return len(await world.bob.sent()) > sent
 
 
 async def _to_the_end(world: World, channel: t.ChannelId, start: dict[str, int]) -> None:
@@ -85,7 +89,7 @@ async def test_cancelled_cheque_closer_is_the_receiver_who_presents_it(world: Wo
     _stop_acting(world.bob)
     shown = t.PresentedCheque(signed, secret(1) if unlocked else None)
     close = t.Close(False, t.Receipt(None, (shown,)))
-    assert await _cheat(world, channel, close, signed.cheque if unlocked else None) is not None
+    assert await _cheat(world, channel, close, signed.cheque if unlocked else None)
     await world.mine_until("the close", lambda: isinstance(world.alice.state(channel), s.OnChain))
     state = world.alice.state(channel)
     assert isinstance(state, s.OnChain)

@@ -312,4 +312,6 @@ async def test_wallet_and_openings(world: World) -> None:
     gone = replace(funding.agreement.seed, index=9)
     stale = settle.Intent(channel, gone, t.Add(True), alice.clock.now())
     assert key == funding.agreement.local_key
-    assert await alice.chain.perform(stale) is None
+    sent = await alice.sent()
+    assert await alice.chain.perform((stale,)) == ()
+    assert await alice.sent() == sent

@@ -93,6 +93,7 @@ async def test_pauses_have_an_end_and_a_consumer_that_leaves_closes_the_source()
     assert max(pauses) == pauses[-1] == 30.0
 
 
+@pytest.mark.threat("W5")
 async def test_the_system_clock_never_falls_behind_the_chain() -> None:
     machine = 1_000_000
     slept: list[float] = []
@@ -116,6 +117,7 @@ async def test_the_system_clock_never_falls_behind_the_chain() -> None:
     assert max(slept) == 30.0  # a corrected machine clock is noticed
 
 
+@pytest.mark.threat("W5")
 async def test_a_machine_clock_that_runs_ahead_is_seen_by_ten_live_blocks() -> None:
     """One late block says nothing; ten that all seem old say that it is we who are early."""
     machine = 10_000_000
