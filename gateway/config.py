@@ -121,6 +121,13 @@ class SwapSettings(_Section):
     allow_peers: NodeIds = ""
     deny_peers: NodeIds = ""
     quotes_per_minute: Natural = 6_000  # of one peer
+    # of a payment of this node itself, above its own price of the invoice; an option for days alone may be 4 %
+    pay_most_fee_permille: Annotated[int, Field(ge=0, le=1_000)] = 80
+
+    @property
+    def has_own_rate(self) -> bool:
+        """The rate is somebody's word: written down, or the one that this gateway itself quotes with."""
+        return self.enabled or {"rate_lovelace", "rate_msat"} <= self.model_fields_set
 
     def policy(self, profile: NetworkProfile) -> SwapPolicy:
         return SwapPolicy(

@@ -206,6 +206,19 @@ class Pay(Model):
     channel: ChannelRef | None = None
 
 
+class AskPrice(Model):
+    invoice: str = Field(min_length=1, max_length=7089)
+    channel: ChannelRef | None = None
+
+
+class Price(Model):
+    payment_hash: str
+    channel: str
+    amount_msat: int
+    lovelace: int  # all that it would cost
+    valid_until_ms: int
+
+
 class Payment(Model):
     payment_hash: str
     state: str

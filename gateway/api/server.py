@@ -223,6 +223,10 @@ def _money_routes(node: Node) -> APIRouter:
     async def decode(request: m.DecodeInvoice) -> m.DecodedInvoice:
         return await node.decode_invoice(request)
 
+    @router.post("/payments/price")
+    async def payment_price(request: m.AskPrice) -> m.Price:
+        return await node.payment_price(request)
+
     @router.post("/payments", status_code=202)
     async def pay(request: m.Pay) -> m.Payment:
         return await node.pay(request)

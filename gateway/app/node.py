@@ -263,6 +263,17 @@ class GatewayNode(Accounts):
             expired=invoice.expires.value < now,
         )
 
+    async def payment_price(self, request: m.AskPrice) -> m.Price:
+        named = None if request.channel is None else self._find(request.channel)
+        channel, offer = await self._node().client.price(request.invoice, named)
+        return m.Price(
+            payment_hash=offer.hashlock.hex(),
+            channel=channel.hex(),
+            amount_msat=offer.bitcoin.value,
+            lovelace=offer.cardano.value,
+            valid_until_ms=offer.valid_until.value,
+        )
+
     async def pay(self, request: m.Pay) -> m.Payment:
         most = None if request.most_lovelace is None else Lovelace(request.most_lovelace)
         channel = None if request.channel is None else self._find(request.channel)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.config import PricesSettings, Settings
+from gateway.errors import Rejection
 from gateway.prices.feed import FeedOptions, FixedPrice, PriceFeed
 from gateway.prices.http import ExchangeSource, Limits, OracleSource
-from gateway.prices.model import Gates, Sample, Source
+from gateway.prices.model import Gates, Market, Sample, Source
 from gateway.prices.tickers import VENUES
 from gateway.store.store import Store, system_ms
-from gateway.units import Ms, PosixMs, Rate
+from gateway.swap import errors as swap_errors
+from gateway.units import Lovelace, Ms, Msat, PosixMs, Rate
 
 ADA = "ada"
 
@@ -56,6 +58,28 @@ def price_feed(
         most_jump_ppm=wanted.most_jump_ppm,
     )
     return PriceFeed(wanted.source, _sources(wanted, now), gates, StoredHistory(store), now, options)
+
+
+def payment_bound(
+    settings: Settings, market: Callable[[], Market | Rejection]
+) -> Callable[[Msat], Lovelace | Rejection]:
+    """The most that a payment may cost where its order names no bound: this node's own price of the invoice and
+    `swap.pay_most_fee_permille` of it. A hostile gateway names any price, so without one nothing is paid unasked
+    (swap.pay.unbounded)."""
+    swap = settings.swap
+
+    def bound(amount: Msat) -> Lovelace | Rejection:
+        if settings.prices.source == "fixed" and not swap.has_own_rate:
+            return swap_errors.PAY_UNBOUNDED(field="most_lovelace")
+        found = market()
+        if isinstance(found, Rejection):
+            return swap_errors.PAY_UNBOUNDED(
+                field="most_lovelace", detail=f"{found.code}: {found.spec.meaning}"
+            )
+        worth = found.rate.lovelace_up(amount).value
+        return Lovelace(worth + worth * swap.pay_most_fee_permille // 1_000)
+
+    return bound
 
 
 def _sources(wanted: PricesSettings, now: Callable[[], PosixMs]) -> list[Source]:

@@ -22,7 +22,7 @@ from gateway.app.backup import back_up
 from gateway.app.bus import Bus
 from gateway.app.legs import Legs, Notices
 from gateway.app.peer_swaps import PeerSwaps
-from gateway.app.prices import price_feed
+from gateway.app.prices import payment_bound, price_feed
 from gateway.btc.lnd import Lnd, LndOptions
 from gateway.btc.ports import Holdings
 from gateway.cl.chain.clock import ChainClock, SystemClock
@@ -141,11 +141,12 @@ class Running:
         transport = TcpTransport(self.node_id, self.signer.node_ecdh)
         self.peers = Peers(self.node_id, transport, hello, self.channels, self.clock)
         self.legs = Legs(self.channels, self.peers, self.chain)
-        self.client = SwapClient(
-            store, self.legs, self.swaps, self.clock, profile, on_change=self._swap_changed
-        )
-        self.lnd = self._lnd()
         self.prices = price_feed(settings, store)
+        self.client = SwapClient(
+            store, self.legs, self.swaps, self.clock, profile,
+            on_change=self._swap_changed, bound=payment_bound(settings, self.prices.market),
+        )  # fmt: skip
+        self.lnd = self._lnd()
         holdings = None if self.lnd is None else self._holdings
         self.ledger = LedgerWatch(self.store, self.legs.settled_total, holdings, self.alarm)
         self.engine = None if self.lnd is None or not settings.swap.enabled else self._engine(self.lnd)

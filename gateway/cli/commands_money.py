@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.app import DEFAULT_DIR, Directory, JsonFlag, app, client
+from gateway.cli.client import ApiProblem, Client
 from gateway.cli.output import FAILED, PENDING, ada, console, emit, guarded, record, sat, table
 
 invoice = typer.Typer(help="BOLT 11 invoices.", no_args_is_help=True)
 swap = typer.Typer(help="Swaps between the two networks.", no_args_is_help=True)
+UNBOUNDED = "swap.pay.unbounded"  # docs/errors.md
 ChannelOption = Annotated[str | None, typer.Option("--channel", help="Use this channel.")]
 WaitOption = Annotated[
     int, typer.Option("--wait", help="Seconds to wait for the outcome; 0 returns at once.")
@@ -25,12 +27,16 @@ def pay(
     most: Annotated[int | None, typer.Option("--most", min=1, help="Most lovelace to pay in all.")] = None,
     channel: ChannelOption = None,
     wait: WaitOption = 60,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Take the gateway's price unasked.")] = False,
     directory: Directory = DEFAULT_DIR,
     as_json: JsonFlag = False,
 ) -> None:
-    """Pay a Bitcoin Lightning invoice from a channel. Prints the preimage, the proof of payment."""
+    """Pay a Bitcoin Lightning invoice from a channel. Prints the preimage, the proof of payment.
+
+    Without --most the node's own price bounds the cost; a node that knows none shows the gateway's price and asks.
+    """
     api = client(directory)
-    view = api.post("/payments", {"invoice": invoice, "most_lovelace": most, "channel": channel})
+    view = _ordered(api, {"invoice": invoice, "most_lovelace": most, "channel": channel}, yes, as_json)
     end, seen = time.monotonic() + wait, ""
     while view["status"] == "pending" and time.monotonic() < end:
         if view["state"] != seen and not as_json:
@@ -45,6 +51,21 @@ def pay(
         if not as_json:
             console.print("Still pending: do not pay again; gateway payments shows how it ends.")
         raise typer.Exit(PENDING)
+
+
+def _ordered(api: Client, order: dict[str, Any], yes: bool, as_json: bool) -> Any:
+    """The payment, begun. A price that nothing bounds is paid only when a person has seen it, or said --yes."""
+    try:
+        return api.post("/payments", order)
+    except ApiProblem as problem:
+        if problem.code != UNBOUNDED or (as_json and not yes):
+            raise
+    price = api.post("/payments/price", {"invoice": order["invoice"], "channel": order["channel"]})
+    if not yes:
+        asked = f"Pay {ada(price['lovelace'])} ada for {sat(price['amount_msat'])} sat?"
+        typer.confirm(f"This node knows no price of its own. {asked}", abort=True)
+    bounded = {**order, "channel": price["channel"], "most_lovelace": price["lovelace"]}
+    return api.post("/payments", bounded)
 
 
 @app.command()

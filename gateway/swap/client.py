@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ from gateway.swap import inputs as i
 from gateway.swap.engine import read_invoice
 from gateway.swap.ledger import payment_rows, receipt_rows
 from gateway.swap.ports import ChannelLegs, ChannelStanding, PeerLink
+from gateway.swap.quote import InvoiceFacts
 from gateway.swap.runner import Key, Machine, Runner
 from gateway.swap.tasks import Tasks, guarded
-from gateway.units import Lovelace, Ms
+from gateway.units import Lovelace, Ms, Msat
 
 log = structlog.get_logger("gateway.swap")
 PAYMENT, RECEIPT = "payment", "receipt"
@@ -34,6 +36,10 @@ NO_CHANNEL = define(
     "swap.no_channel", Fault.LOCAL, Action.REFUSE,
     "no open channel can carry this", "Open a channel to a gateway (gateway channel open), or add funds.", 409,
 )  # fmt: skip
+
+
+def _no_bound(amount: Msat) -> Lovelace | Rejection:
+    return errors.PAY_UNBOUNDED(field="most_lovelace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +61,13 @@ class SwapClient:
         profile: NetworkProfile,
         *,
         on_change: Callable[[Key, Any, Any], None],
+        bound: Callable[[Msat], Lovelace | Rejection] = _no_bound,
         options: ClientOptions | None = None,
     ) -> None:
         self._legs, self._link, self._clock, self._profile = legs, link, clock, profile
         self._options = options or ClientOptions()
+        self._bound = bound
+        self._asked: dict[tuple[bytes, Hashlock], asyncio.Future[payer.Offer | Rejection]] = {}
         self._tasks = Tasks()
         machines = (
             Machine(
@@ -124,7 +133,38 @@ class SwapClient:
         return best
 
     async def pay(self, invoice: str, most: Lovelace | None, channel: ChannelId | None) -> Key:
-        """Starts a payment, or finds the one that is pending or paid for this hash: never a second one (X6)."""
+        """Starts a payment, or finds the one that is pending or paid for this hash: never a second one (X6). Without
+        `most` this node's own price bounds it: the gateway that quotes is nobody's friend (swap.pay.unbounded)."""
+        facts, amount = self._payable(invoice)
+        earlier = await self.runner.latest(facts.hashlock)
+        if earlier is not None:
+            state = await self.runner.state_of(earlier)
+            if earlier.kind == PAYMENT and not isinstance(state, (payer.Failed, payer.Refused)):
+                return earlier
+            if earlier in self.runner.live:
+                raise Refused(errors.HASH_IN_USE(field="payment_hash", got=facts.hashlock.hex()))
+        bound = self._bound(amount) if most is None else most
+        if isinstance(bound, Rejection):
+            raise Refused(bound)
+        standing = await self._pick(channel, Lovelace(1), sending=True)
+        order = payer.Order(
+            hashlock=facts.hashlock,
+            invoice=facts.text,
+            bitcoin=amount,
+            peer=standing.peer,
+            channel=standing.channel,
+            most=min(bound, standing.local),
+            longest=self._profile.max_cheque_life,
+            asked_at=self._clock.now(),
+        )
+        key = await self.runner.begin(
+            lambda n: Key(PAYMENT, facts.hashlock, n), facts.hashlock, payer.Ordered(order)
+        )
+        self._tasks.spawn(key.entity_id, self._tick(key))
+        return key
+
+    def _payable(self, invoice: str) -> tuple[InvoiceFacts, Msat]:
+        """An invoice of this network with an amount and time left, and the amount."""
         facts = read_invoice(invoice)
         if isinstance(facts, Rejection):
             raise Refused(facts)
@@ -138,29 +178,34 @@ class SwapClient:
             raise Refused(errors.INVOICE_AMOUNTLESS(field="amount"))
         if facts.expires_at < self._clock.now():
             raise Refused(errors.INVOICE_EXPIRED(field="expiry", got=facts.expires_at.value))
-        earlier = await self.runner.latest(facts.hashlock)
-        if earlier is not None:
-            state = await self.runner.state_of(earlier)
-            if earlier.kind == PAYMENT and not isinstance(state, (payer.Failed, payer.Refused)):
-                return earlier
-            if earlier in self.runner.live:
-                raise Refused(errors.HASH_IN_USE(field="payment_hash", got=facts.hashlock.hex()))
+        return facts, facts.amount
+
+    async def price(self, invoice: str, channel: ChannelId | None) -> tuple[ChannelId, payer.Offer]:
+        """What the channel's gateway asks for this payment now; binds nobody. Raises swap.quote.*."""
+        facts, amount = self._payable(invoice)
         standing = await self._pick(channel, Lovelace(1), sending=True)
-        order = payer.Order(
-            hashlock=facts.hashlock,
-            invoice=facts.text,
-            bitcoin=facts.amount,
-            peer=standing.peer,
-            channel=standing.channel,
-            most=standing.local if most is None else min(most, standing.local),
-            longest=self._profile.max_cheque_life,
-            asked_at=self._clock.now(),
-        )
-        key = await self.runner.begin(
-            lambda n: Key(PAYMENT, facts.hashlock, n), facts.hashlock, payer.Ordered(order)
-        )
-        self._tasks.spawn(key.entity_id, self._tick(key))
-        return key
+        asked = standing.peer, facts.hashlock
+        answer = self._asked.setdefault(asked, asyncio.get_running_loop().create_future())
+        end = self._clock.now() + self._options.patience
+        try:
+            while not answer.done():
+                if self._clock.now() > end:
+                    raise Refused(errors.QUOTE_NO_ANSWER(field="peer", got=standing.peer.hex()))
+                await self._link.ask_quote(standing.peer, standing.channel, facts.text)
+                await asyncio.wait({answer}, timeout=self._options.tick_s)
+        finally:
+            self._asked.pop(asked, None)
+        offer = answer.result()
+        if isinstance(offer, Rejection):
+            raise Refused(offer)
+        if offer.bitcoin != amount:
+            raise Refused(errors.QUOTE_MISMATCH(field="amount_msat", got=offer.bitcoin.value))
+        return standing.channel, offer
+
+    def _priced(self, peer: bytes, hashlock: Hashlock, found: payer.Offer | Rejection) -> None:
+        answer = self._asked.get((peer, hashlock))
+        if answer is not None and not answer.done():
+            answer.set_result(found)
 
     async def receive(self, amount: Lovelace, channel: ChannelId | None) -> Key:
         """Starts a receipt: a fresh preimage, and an invoice of the gateway for its hash."""
@@ -174,12 +219,14 @@ class SwapClient:
         return key
 
     async def quote_arrived(self, peer: bytes, offer: payer.Offer) -> None:
+        self._priced(peer, offer.hashlock, offer)
         key = await self.runner.latest(offer.hashlock)
         state = self.runner.live.get(key) if key else None
         if key and isinstance(state, payer.AwaitingQuote) and state.order.peer == peer:
             await self.runner.feed(key, payer.QuoteArrived(offer))
 
     async def quote_denied(self, peer: bytes, hashlock: Hashlock, code: str, detail: str) -> None:
+        self._priced(peer, hashlock, errors.QUOTE_DENIED(field="invoice", detail=f"{code}: {detail}"))
         key = await self.runner.latest(hashlock)
         state = self.runner.live.get(key) if key else None
         if key and isinstance(state, payer.AwaitingQuote) and state.order.peer == peer:

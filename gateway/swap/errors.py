@@ -269,6 +269,22 @@ QUOTE_TOO_DEAR = define(
     "the quote asks for more than may be paid",
     "Allow more with --most, or add funds to the channel.",
 )
+PAY_UNBOUNDED = define(
+    "swap.pay.unbounded",
+    Fault.LOCAL,
+    _R,
+    "nothing bounds what this payment may cost: this node knows no price of its own",
+    "Bound it with --most, or look at the price first: gateway pay shows it and asks; --yes takes it unseen.",
+    409,
+)
+QUOTE_DENIED = define(
+    "swap.quote.denied",
+    Fault.REMOTE,
+    _R,
+    "the gateway gives no quote for this invoice",
+    "The detail is the gateway's own reason; try again later, or choose another gateway.",
+    409,
+)
 QUOTE_TOO_LONG = define(
     "swap.quote.too_long",
     Fault.REMOTE,

@@ -85,7 +85,7 @@ async def nodes(stage: Stage) -> Proof:
         "swap.enabled=true",
         *terms.SETTINGS,
     ]
-    await asyncio.gather(stage.user.init(cardano), stage.gateway.init(cardano + bitcoin))
+    await asyncio.gather(stage.user.init([*cardano, *terms.OWN_PRICE]), stage.gateway.init(cardano + bitcoin))
     await asyncio.gather(stage.user.start(), stage.gateway.start())
     net = stage.directory / "net"
     funded = {}

@@ -24,9 +24,10 @@ ROUTING_BASE_MSAT, ROUTING_PPM = 1_000, 5_000
 
 HUB_BASE_MSAT, HUB_PPM = 1_000, 1  # LND's defaults (bitcoin.basefee, bitcoin.feerate)
 
+# the user's own price: the gateway's quotes are held to it
+OWN_PRICE = (f"swap.rate_lovelace={RATE_LOVELACE}", f"swap.rate_msat={RATE_MSAT}")
 SETTINGS = (
-    f"swap.rate_lovelace={RATE_LOVELACE}",
-    f"swap.rate_msat={RATE_MSAT}",
+    *OWN_PRICE,
     f"swap.base_fee_lovelace={BASE_FEE}",
     f"swap.proportional_fee_ppm={PROPORTIONAL_PPM}",
     f"swap.routing_fee_base_msat={ROUTING_BASE_MSAT}",

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.api import errors
 from gateway.api import models as m
 from gateway.errors import Refused
+from gateway.swap.errors import PAY_UNBOUNDED
 
 CHANNEL_ID, HASH, PEER = "ab" * 20, "cd" * 32, "02" + "ef" * 32
 
@@ -27,6 +28,7 @@ class RecordingNode:
         self.calls: list[tuple[str, Any]] = []
         self.locked = False
         self.payment_states = ["pending", "pending", "paid"]
+        self.unbounded = False  # the node knows no price of its own
         self.broken = False
         self.difference = 0
 
@@ -131,8 +133,16 @@ class RecordingNode:
         preimage = HASH if status == "paid" else ""
         return m.Payment(payment_hash=HASH, state=str(status), status=status, preimage=preimage)
 
+    async def payment_price(self, request: m.AskPrice) -> m.Price:
+        self._note("payment_price", request)
+        return m.Price(
+            payment_hash=HASH, channel=CHANNEL_ID, amount_msat=1000, lovelace=777, valid_until_ms=1
+        )
+
     async def pay(self, request: m.Pay) -> m.Payment:
         self._note("pay", request)
+        if self.unbounded and request.most_lovelace is None:
+            raise Refused(PAY_UNBOUNDED(field="most_lovelace"))
         return self._payment(self.payment_states.pop(0))
 
     async def payment(self, payment_hash: str) -> m.Payment:

@@ -26,6 +26,7 @@ from tests.support.devnet import judged_devnet
 PASSWORD, TOKEN = "of throw-away nodes", "t" * 64
 CHEAP = Cost(1, 8_192)
 FAUCET, CHANNEL = 2_000_000_000, 500_000_000
+OWN_PRICE = ("swap.rate_lovelace=13", "swap.rate_msat=100")  # what bounds the user's payments
 SWAPS = (
     "swap.enabled=true", "swap.rate_lovelace=13", "swap.rate_msat=100", "swap.least_msat=1000000",
     "swap.most_msat=20000000",
@@ -114,7 +115,7 @@ class GatewayWorld:
         nodes = self.bitcoin.describe()["nodes"]
         self.alice, self.lnd = LndClient(nodes["alice"]), nodes["gateway"]
         bitcoin = [f"bitcoin.{key}={self.lnd[key]}" for key in ("host", "port", "tls_cert", "macaroon")]
-        self.user = Seat(self.directory / "user", cardano)
+        self.user = Seat(self.directory / "user", [*cardano, *OWN_PRICE])
         self.gateway = Seat(
             self.directory / "gateway", [*cardano, *bitcoin, "bitcoin.enabled=true", *self._swaps]
         )

@@ -84,7 +84,7 @@ class World:
         if self.database_url:
             bitcoin.append(f"database_url={self.database_url}")
         self._make(self.gateway.directory, [*cardano, *bitcoin, *SETTINGS])
-        self._make(self.user.directory, [*cardano, "listen_port=0"])
+        self._make(self.user.directory, [*cardano, *SETTINGS[1:3], "listen_port=0"])
         await self._server.start()
         await self.gateway.start()
         await self.user.start()

@@ -396,3 +396,8 @@ def payments_that_lnd_proves_failed(_: Path) -> Any:
     answers = [cl_to_btc.decide(paying, one, context) for one in given]
     releasing = s.IncomingReleasing(quoted().quote, paying.incoming, "proof")
     return [*answers, cl_to_btc.decide(releasing, i.Tick(), context)]
+
+
+_BOUND = "tests/unit/swap/test_payment_bound.py::"
+proved_by(_BOUND + "test_without_a_price_of_its_own_a_node_pays_nothing_unasked", "swap.pay.unbounded")
+proved_by(_BOUND + "test_a_price_is_told_or_why_it_is_not", "swap.quote.denied")

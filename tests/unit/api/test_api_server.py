@@ -32,6 +32,7 @@ ROUTES = [
     ("POST", "/v1/invoices", {"lovelace": 5}, 201), ("GET", "/v1/invoices", None, 200),
     ("POST", "/v1/invoices/decode", {"invoice": "lnbcrt1x"}, 200),
     ("POST", "/v1/payments", {"invoice": "lnbcrt1x"}, 202), ("GET", "/v1/payments", None, 200),
+    ("POST", "/v1/payments/price", {"invoice": "lnbcrt1x"}, 200),
     ("GET", f"/v1/payments/{HASH}", None, 200), ("GET", f"/v1/invoices/{HASH}", None, 200),
     ("GET", "/v1/price", None, 200), ("POST", "/v1/swaps/estimate", {"lovelace": 5}, 200),
     ("POST", "/v1/swaps/pause", {"reason": "moving house"}, 204), ("POST", "/v1/swaps/resume", None, 204),

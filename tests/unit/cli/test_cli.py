@@ -132,6 +132,28 @@ def test_pay_waits_and_prints_the_preimage(cli: Invoke) -> None:
     assert f"preimage: {HASH}" in result.output.replace("\n", " ")
 
 
+def test_a_price_that_nothing_bounds_is_shown_and_asked_for(
+    cli: Invoke, served: tuple[RecordingNode, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, _ = served
+    monkeypatch.setattr(node, "unbounded", True)
+    refused = cli("pay", "lnbcrt1x", "--json")
+    assert refused.exit_code == 1
+    assert json.loads(refused.stdout)["error"]["code"] == "swap.pay.unbounded"
+    said_no = cli("pay", "lnbcrt1x", input="n\n")
+    assert said_no.exit_code == 1
+    assert "0.000777 ada" in said_no.output
+    assert cli("pay", "lnbcrt1x").exit_code == 1  # nobody there to ask
+    assert [call for call in node.calls if call[0] == "pay" and call[1].most_lovelace] == []
+    assert cli("pay", "lnbcrt1x", input="y\n").exit_code == 0
+    node.payment_states = ["paid"]
+    assert cli("pay", "lnbcrt1x", "--yes", "--json").exit_code == 0
+    node.payment_states = ["paid"]
+    assert cli("pay", "lnbcrt1x", "--most", "5", "--json").exit_code == 0
+    paid = [call[1].most_lovelace for call in node.calls if call[0] == "pay" and call[1].most_lovelace]
+    assert paid == [777, 777, 5]
+
+
 def test_pay_that_is_still_pending_has_its_own_exit_code(
     cli: Invoke, served: tuple[RecordingNode, Path]
 ) -> None:
