@@ -71,7 +71,7 @@ def received(state: Open, cheque: Cheque, signature: Signature, context: i.Conte
     if not fine:
         return fail(state, errors.CHEQUE_SIGNATURE(field="signature", got=cheque.index))
     if cheque.index <= books.last_received:
-        return _again(state, signed)
+        return _again(state, signed, context)
     if cheque.index != books.last_received + 1:  # P5: no gaps, no jumps
         return Reject(
             errors.CHEQUE_INDEX(field="index", got=cheque.index, allowed=books.last_received + 1),
@@ -123,8 +123,10 @@ def _abused(books: s.Books) -> bool:
     return given >= MAX_PENDING
 
 
-def _again(state: Open, signed: SignedCheque) -> Result:
-    """An index that we have: the same again, a later timeout, or a double signature (P1, P6)."""
+def _again(state: Open, signed: SignedCheque, context: i.Context) -> Result:
+    """An index that we have: the same again, a later timeout, or a double signature (P1, P6). No timeout lies further
+    ahead than a new cheque's may: what is opened and not squashed is claimed by it, so that one far off is a claim
+    that never comes (P12)."""
     held = find_held(state.books, signed.cheque.index)
     if held is None:
         return Wait("that cheque was settled long ago")
@@ -133,6 +135,12 @@ def _again(state: Open, signed: SignedCheque) -> Result:
         return fail(state, errors.CHEQUE_CONFLICT(field="index", got=old.index))
     if signed.cheque.timeout > old.timeout and isinstance(held.status, (s.Unanswered, s.Fulfilled)):
         new = signed.cheque
+        latest = context.now + context.profile.max_cheque_life
+        if new.timeout > latest:
+            allowed = f"<= {latest.value}"
+            return Reject(
+                errors.CHEQUE_TIMEOUT_FAR(field="timeout_ms", got=new.timeout.value, allowed=allowed)
+            )
         return Continue((e.ChequeExtended(signed),), (f.NoticeExtended(new.index, new.lock, new.timeout),))
     return Wait("this cheque is known")
 

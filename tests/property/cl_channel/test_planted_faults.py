@@ -56,7 +56,7 @@ def test_a_skipped_write_is_found(lost: type[e.Event]) -> None:
 
 @pytest.mark.threat("P6")
 def test_an_equal_index_that_replaces_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def replacing(_: cheques.Open, signed: t.SignedCheque) -> cheques.Result:
+    def replacing(_: cheques.Open, signed: t.SignedCheque, __: i.Context) -> cheques.Result:
         return Continue((e.ChequeExtended(signed),))
 
     monkeypatch.setattr(cheques, "_again", replacing)

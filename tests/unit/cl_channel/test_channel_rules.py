@@ -150,6 +150,23 @@ def test_one_index_twice_with_another_lock_fails_the_channel_and_a_later_timeout
     assert b.books.held[0].cheque.lock == lock(0)
 
 
+@pytest.mark.threat("P12")
+def test_no_extension_puts_the_claim_off_for_ever() -> None:
+    """What is opened and not squashed is claimed by its timeout: one in a thousand years would be claimed never."""
+    pair = Pair.open()
+    b = pair.ends[1]
+    b.feed(i.PeerSaid(add_of(0, 1, 100, START + LIFE)))
+    got = b.feed(i.PeerSaid(add_of(0, 1, 100, START + Ms(1_000 * 365 * 86_400_000))))
+    assert isinstance(got, Reject)
+    assert got.rejection.code == "cl.cheque.timeout_too_far"
+    assert b.books.held[0].cheque.timeout == START + LIFE
+    assert isinstance(b.state, s.Normal)
+    b.feed(i.FulfilHeld(1, preimage(0)))
+    status = b.books.held[0].status
+    assert isinstance(status, s.Fulfilled)
+    assert status.close_by < START + LIFE
+
+
 @pytest.mark.threat("P6")
 def test_one_index_twice_with_another_amount_fails_the_channel() -> None:
     b = Pair.open().ends[1]
