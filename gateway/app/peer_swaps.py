@@ -21,10 +21,10 @@ from gateway.hashlock import Hashlock
 from gateway.swap import errors
 from gateway.swap import state as s
 from gateway.swap.client import SwapClient
-from gateway.swap.engine import SwapEngine, read_invoice
+from gateway.swap.engine import SwapEngine
 from gateway.swap.payer import Offer
 from gateway.swap.pricing import Fees, payment_adds_up, receipt_adds_up
-from gateway.swap.quote import Direction, Quote
+from gateway.swap.quote import Direction, Quote, read_invoice
 from gateway.units import Lovelace
 
 log = structlog.get_logger("gateway.peer_swaps")

@@ -21,10 +21,9 @@ from gateway.store.transaction import OutboxItem
 from gateway.swap import effects as f
 from gateway.swap import errors, payee, payer
 from gateway.swap import inputs as i
-from gateway.swap.engine import read_invoice
 from gateway.swap.ledger import payment_rows, receipt_rows
 from gateway.swap.ports import ChannelLegs, ChannelStanding, PeerLink
-from gateway.swap.quote import InvoiceFacts
+from gateway.swap.quote import InvoiceFacts, read_invoice
 from gateway.swap.runner import Key, Machine, Runner
 from gateway.swap.tasks import Tasks, guarded
 from gateway.units import Lovelace, Ms, Msat

@@ -1,21 +1,19 @@
-"""R4. The gateway's swap engine: quotes, both directions, look-ups and reconciliation around the pure machines.
+"""R4. The gateway's swap engine: both directions, look-ups and reconciliation around the pure machines.
 
 Streams are hints. At start and on every tick each live swap looks at LND's own records; a stream only
-makes that look come sooner. Quotes are given under one lock, so that reservations never exceed balances.
+makes that look come sooner. Quotes are the desk's (gateway.swap.desk).
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, assert_never
 
 import structlog
 
-from gateway.bolt import bolt11
 from gateway.btc.ports import (
     BitcoinLightning,
     HoldInvoice,
@@ -37,34 +35,26 @@ from gateway.swap import effects as f
 from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
+from gateway.swap.desk import IN, OUT, Desk
 from gateway.swap.gate import Gate
 from gateway.swap.identity import Identity
 from gateway.swap.ledger import swap_rows
 from gateway.swap.live_blocks import LiveBlocks
 from gateway.swap.outgoing import Outgoing
 from gateway.swap.ports import ChannelLegs
-from gateway.swap.pricing import EVEN, share_ppm
-from gateway.swap.quote import (
-    InvoiceFacts,
-    Liquidity,
-    Quote,
-    QuoteContext,
-    SwapPolicy,
-    quote_btc_to_cl,
-    quote_cl_to_btc,
-    typical_invoice,
-)
+from gateway.swap.quote import Quote, SwapPolicy
 from gateway.swap.risk_watch import RiskWatch
 from gateway.swap.runner import Key, Machine, Runner
 from gateway.swap.tasks import Tasks, guarded
 from gateway.swap.timelock import Clocks
 from gateway.swap.transitions import evolve
 from gateway.swap.witness import Seen, seen
-from gateway.units import BlockHeight, Lovelace, Ms, Msat
+from gateway.units import BlockHeight, Lovelace, Msat
+
+__all__ = ["IN", "OUT", "Alarm", "EngineOptions", "SwapEngine"]
 
 log = structlog.get_logger("gateway.swap")
 
-OUT, IN = "swap.out", "swap.in"
 Alarm = Callable[[str, str, str], None]  # swap id, code, detail
 
 
@@ -101,10 +91,8 @@ class SwapEngine:
         # without a feed the operator's own rate is the market
         self._market = market or (lambda: Market(policy.rate, 0, clock.now(), ("fixed",)))
         self._options = options or EngineOptions()
-        self._quoting = asyncio.Lock()
         self._tasks = Tasks()
         self._watching: set[Key] = set()
-        self._adding: set[ChannelId] = set()
         self._constants: TimeConstants | None = None
         self.paused = ""
         machines = (
@@ -119,6 +107,11 @@ class SwapEngine:
         self._outgoing = Outgoing(
             bitcoin, legs, profile, self.identity,
             clocks=self._clocks, constants=self.constants, why_paused=self._why_held,
+        )  # fmt: skip
+        self._desk = Desk(
+            self.runner, bitcoin, legs, clock, profile, policy,
+            gate=self.gate, risks=self.risks, identity=self.identity, tasks=self._tasks, market=self._market,
+            clocks=self._clocks, constants=self.constants, why_paused=self._why_paused, invoice=self._invoice_quoted,
         )  # fmt: skip
 
     def _changed(self, key: Key, state: Any, event: Any) -> None:
@@ -227,194 +220,21 @@ class SwapEngine:
             expiry = getattr(getattr(state, "incoming", None), "expiry", BlockHeight(0))
             return Clocks(self._clock.now(), expiry, self.blocks.stress)
 
-    async def _liquidity(self, channel: ChannelId) -> tuple[Liquidity, bytes] | Rejection:
-        standing = await self._legs.standing(channel)
-        if standing is None or not standing.usable:
-            why = standing.why_not if standing else "no such channel"
-            return errors.NO_CARDANO_LIQUIDITY(field="channel", got=channel.hex(), detail=why)
-        balances = await self._btc.balances()
-        reserved_out = reserved_in = Msat(0)
-        reserved_cheques, promised, slots_in, slots_out = Lovelace(0), Lovelace(0), 0, 0
-        for key, state in self.runner.live.items():
-            quote = state.quote
-            waiting = isinstance(state, (s.Quoted, s.IncomingLocked, s.OutgoingIntended))
-            if not waiting:
-                continue
-            if key.kind == OUT:
-                reserved_out += quote.bitcoin + quote.routing_budget
-                if quote.channel == channel:
-                    slots_in += 1
-                    # what a quote promises to be paid with cannot back a second one
-                    promised += quote.cardano if isinstance(state, s.Quoted) else Lovelace(0)
-            else:
-                reserved_in += quote.bitcoin
-                if quote.channel == channel:
-                    reserved_cheques += quote.cardano
-                    slots_out += 1
-        return (
-            Liquidity(
-                bitcoin_local=balances.local - reserved_out,
-                bitcoin_remote=balances.remote - reserved_in,
-                channel_local=standing.local - reserved_cheques,
-                channel_remote=standing.remote - promised,
-                free_slots_in=standing.free_slots_in - slots_in,
-                free_slots_out=standing.free_slots_out - slots_out,
-            ),
-            standing.peer,
-        )
-
-    async def _ada_share(self, market: Market) -> int:
-        """Which part of all that we may swap with is ada; not asked for while it costs nothing."""
-        if not self._policy.inventory_ppm:
-            return EVEN
-        local = [one.local.value for one in await self._legs.standings() if one.usable]
-        return share_ppm(Lovelace(sum(local)), (await self._btc.balances()).local, market.rate)
-
-    async def _quote_context(
-        self, kind: str, peer: bytes, channel: ChannelId, hashlock: Hashlock
-    ) -> QuoteContext | Rejection:
-        paused = self._why_paused()
-        if paused:
-            return errors.PAUSED(detail=paused)
-        refusal = self.gate.refusal(peer) or self.risks.refusal(peer)
-        if refusal is not None:
-            return refusal
-        market = self._market()
-        if isinstance(market, Rejection):
-            return market  # X11: no new risk at a price that nobody knows; open swaps keep theirs
-        found = await self._liquidity(channel)
-        if isinstance(found, Rejection):
-            return found
-        liquidity, owner = found
-        if owner != peer:
-            return errors.QUOTE_OTHER_PEER(field="channel", got=channel.hex())
-        return QuoteContext(
-            id=secrets.token_bytes(32),
-            peer=peer,
-            channel=channel,
-            profile=self._profile,
-            policy=self._policy.at(market),
-            clocks=await self._clocks(),
-            constants=await self.constants(),
-            liquidity=replace(liquidity, ada_share_ppm=await self._ada_share(market)),
-            own_node=(await self.identity.info()).node_id,
-            hash_in_use=await self._hash_in_use(kind, hashlock),
-            usage=self.gate.usage(peer, self.runner.live.values()),
-        )
-
-    async def _hash_in_use(self, kind: str, hashlock: Hashlock) -> bool:
-        """A payment that failed may be tried again. One that was paid would be paid for twice; and a receipt's
-        preimage may be known by now, while LND makes one invoice for a hash: it takes a fresh one."""
-        latest = await self.runner.latest(hashlock)
-        if latest is None:
-            return False
-        state = await self.runner.state_of(latest)
-        if kind == OUT and isinstance(state, s.Refused):
-            return (
-                False  # nothing was locked: who asks for a receipt must not bar an invoice of somebody else
-            )
-        return (kind, latest.kind) != (OUT, OUT) or not isinstance(state, s.Released)
-
     # -- quotes -------------------------------------------------------------------------------
 
     async def quote_out(self, peer: bytes, channel: ChannelId, invoice: str) -> Quote | Rejection:
-        """cl_to_btc. Stored before it is answered; the same open invoice gets the same quote again."""
-        facts = read_invoice(invoice)
-        if isinstance(facts, Rejection):
-            return facts
-        async with self._quoting:
-            known = self._open_quote(OUT, facts.hashlock, peer)
-            if known is not None and known.invoice == facts.text:
-                return known
-            context = await self._quote_context(OUT, peer, channel, facts.hashlock)
-            if isinstance(context, Rejection):
-                return context
-            quote = quote_cl_to_btc(context, facts)
-            if isinstance(quote, Rejection):
-                return quote
-            await self.runner.begin(
-                lambda n: Key(OUT, facts.hashlock, n), facts.hashlock, e.QuoteGiven(quote)
-            )
-            return quote
+        """cl_to_btc, see `Desk`."""
+        return await self._desk.quote_out(peer, channel, invoice)
 
     async def quote_in(
         self, peer: bytes, channel: ChannelId, hashlock: Hashlock, receive: Lovelace
     ) -> Quote | Rejection:
-        """btc_to_cl. Answers once LND has made the invoice; the same open request gets the same answer."""
-        async with self._quoting:
-            known = self._open_quote(IN, hashlock, peer)
-            if known is None or known.cardano != receive:
-                context = await self._quote_context(IN, peer, channel, hashlock)
-                if isinstance(context, Rejection):
-                    return context
-                quote = quote_btc_to_cl(context, hashlock, receive)
-                if isinstance(quote, Rejection):
-                    return self._add_missing(quote, context, receive)
-                await self.runner.begin(lambda n: Key(IN, hashlock, n), hashlock, e.QuoteGiven(quote))
-        return await self._made_invoice(hashlock, peer)
+        """btc_to_cl, see `Desk`."""
+        return await self._desk.quote_in(peer, channel, hashlock, receive)
 
     async def estimate(self, peer: bytes, channel: ChannelId, wanted: Msat | Lovelace) -> Quote | Rejection:
-        """Indicative: what a quote would say now, to pay `Msat` or to receive `Lovelace`. Nothing is stored."""
-        nobody = Hashlock(secrets.token_bytes(32))
-        context = await self._quote_context(OUT, peer, channel, nobody)
-        if isinstance(context, Rejection):
-            return context
-        if isinstance(wanted, Lovelace):
-            return quote_btc_to_cl(context, nobody, wanted)
-        return quote_cl_to_btc(context, typical_invoice(context, nobody, wanted))
-
-    def _add_missing(self, refusal: Rejection, context: QuoteContext, receive: Lovelace) -> Rejection:
-        """On request the gateway adds what a receiver lacks, up to what it wants to hold in one channel at all;
-        the answer says when to ask again. A peer that never uses it costs one fee and locks no more than that."""
-        wanted = receive + self._policy.cardano_reserve
-        have, most = context.liquidity.channel_local, self._policy.auto_add_most
-        if refusal.spec is not errors.NO_CARDANO_LIQUIDITY or wanted > most or wanted <= have:
-            return refusal
-        if context.channel not in self._adding:
-            self._adding.add(context.channel)
-            self._tasks.spawn("top up", self._top_up(context.channel, wanted - have))
-        return replace(
-            refusal,
-            retry_after_ms=self._until_added().value,
-            detail=f"{refusal.detail}; the gateway adds it now, ask again",
-        )
-
-    def _until_added(self) -> Ms:
-        profile = self._profile
-        return profile.cardano.blocks_within(profile.staged_depth + 1, profile.eps(0))
-
-    async def _top_up(self, channel: ChannelId, missing: Lovelace) -> None:
-        try:
-            await self._legs.top_up(channel, missing)
-            log.info("swap.added", channel=channel.hex(), lovelace=missing.value)
-            # until it lies deep the same lack is seen again: one addition at a time
-            await asyncio.sleep(self._until_added().value / 1000)
-        except Refused as refused:
-            log.warning("swap.not_added", channel=channel.hex(), code=refused.rejection.code)
-        finally:
-            self._adding.discard(channel)
-
-    async def _made_invoice(self, hashlock: Hashlock, peer: bytes) -> Quote | Rejection:
-        key = await self.runner.latest(hashlock)
-        state = None if key is None else await self.runner.state_of(key)
-        if key is None or not isinstance(state, s.Quoted) or state.quote.peer != peer:
-            return errors.HASH_IN_USE(field="payment_hash", got=hashlock.hex())
-        if not state.quote.invoice:
-            context = await self._in_context(key)
-            text = await self._btc.add_hold_invoice(btc_to_cl.invoice_for(state, context))
-            state = await self.runner.feed(key, i.InvoiceCreated(text))
-            self._watch(key)
-        if not isinstance(state, s.Quoted):
-            return errors.HASH_IN_USE(field="payment_hash", got=hashlock.hex())
-        return state.quote
-
-    def _open_quote(self, kind: str, hashlock: Hashlock, peer: bytes) -> Quote | None:
-        for key, state in self.runner.live.items():
-            if key.kind == kind and key.hashlock == hashlock and isinstance(state, s.Quoted):
-                quote: Quote = state.quote
-                if quote.peer == peer and quote.valid_until > self._clock.now():
-                    return quote
-        return None
+        """Indicative, see `Desk`."""
+        return await self._desk.estimate(peer, channel, wanted)
 
     # -- what happens -------------------------------------------------------------------------
 
@@ -527,25 +347,12 @@ class SwapEngine:
         incoming = getattr(self.runner.live.get(key), "incoming", None)
         return isinstance(incoming, s.ChequeIn) and (incoming.channel, incoming.index) == (channel, index)
 
-    async def _make_invoice(self, key: Key, invoice: HoldInvoice) -> None:
+    async def _invoice_quoted(self, key: Key, state: s.Quoted) -> s.State:
+        context = await self._in_context(key)
+        return await self._make_invoice(key, btc_to_cl.invoice_for(state, context))
+
+    async def _make_invoice(self, key: Key, invoice: HoldInvoice) -> s.State:
         text = await self._btc.add_hold_invoice(invoice)
-        await self.runner.feed(key, i.InvoiceCreated(text))
+        state: s.State = await self.runner.feed(key, i.InvoiceCreated(text))
         self._watch(key)
-
-
-def read_invoice(text: str) -> InvoiceFacts | Rejection:
-    """What a swap needs of a BOLT 11 invoice; malformed ones get a swap.invoice.* code with bolt11's detail."""
-    invoice = bolt11.decode(text)
-    if isinstance(invoice, Rejection):
-        return errors.malformed(invoice)
-    unknown = bolt11.unknown_required(invoice)
-    return InvoiceFacts(
-        text=invoice.text,
-        network=invoice.network.value,
-        payee=invoice.payee,
-        hashlock=invoice.hashlock,
-        amount=invoice.amount,
-        expires_at=invoice.expires,
-        final_cltv=invoice.min_final_cltv,
-        unknown_required_feature=unknown[0] if unknown else None,
-    )
+        return state

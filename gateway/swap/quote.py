@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
+from gateway.bolt import bolt11
 from gateway.btc.ports import TimeConstants
 from gateway.cl.data.types import ChannelId
 from gateway.errors import Rejection
@@ -113,7 +114,7 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceFacts:
-    """What a BOLT 11 invoice says, as the shell read it (gateway.bolt.bolt11)."""
+    """What a BOLT 11 invoice says, as far as a swap needs it; see `read_invoice`."""
 
     text: str
     network: str
@@ -335,3 +336,21 @@ def payable_blocks(
             allowed=f">= {outgoing_needs(profile, clocks, least, quote.eps).value}",
         )
     return limit
+
+
+def read_invoice(text: str) -> InvoiceFacts | Rejection:
+    """What a swap needs of a BOLT 11 invoice; malformed ones get a swap.invoice.* code with bolt11's detail."""
+    invoice = bolt11.decode(text)
+    if isinstance(invoice, Rejection):
+        return errors.malformed(invoice)
+    unknown = bolt11.unknown_required(invoice)
+    return InvoiceFacts(
+        text=invoice.text,
+        network=invoice.network.value,
+        payee=invoice.payee,
+        hashlock=invoice.hashlock,
+        amount=invoice.amount,
+        expires_at=invoice.expires,
+        final_cltv=invoice.min_final_cltv,
+        unknown_required_feature=unknown[0] if unknown else None,
+    )

@@ -22,7 +22,7 @@ from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
 from gateway.swap.client import SwapClient
-from gateway.swap.engine import OUT, read_invoice
+from gateway.swap.engine import OUT
 from gateway.swap.ports import ChannelStanding
 from gateway.swap.quote import (
     Direction,
@@ -33,6 +33,7 @@ from gateway.swap.quote import (
     SwapPolicy,
     quote_btc_to_cl,
     quote_cl_to_btc,
+    read_invoice,
 )
 from gateway.swap.risk import Risk
 from gateway.swap.risk_watch import RiskWatch
