@@ -142,7 +142,12 @@ class Lnd:
         # two balances and each HTLC rounded down, now and when the ledger began
         slack = sum(4 + len(one.pending_htlcs) for one in ours)
         points = tuple(sorted(one.channel_point for one in channels.channels))
-        return p.Holdings(Msat(owned), points, Msat(slack * 1000))
+        pending = tuple(
+            p.PendingHtlc(bytes(htlc.hash_lock), bool(htlc.incoming), Msat(int(htlc.amount) * 1000))
+            for one in channels.channels
+            for htlc in one.pending_htlcs
+        )
+        return p.Holdings(Msat(owned), points, Msat(slack * 1000), pending)
 
     # -- payments -------------------------------------------------------------------------------
 

@@ -46,6 +46,15 @@ class Balances:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingHtlc:
+    """In a commitment of one of our channels, also once it is settled: until the peer has signed it away."""
+
+    hashlock: bytes
+    incoming: bool
+    amount: Msat  # in whole satoshis, rounded down
+
+
+@dataclass(frozen=True, slots=True)
 class Holdings:
     """All that is ours in Lightning channels, whatever is in flight: it changes only by payments that ended, by what
     the node routes for others, and when `channels` changes. On-chain funds are not in it."""
@@ -53,6 +62,7 @@ class Holdings:
     owned: Msat  # local balances, our HTLCs in flight, and the commitment fees that we pay
     channels: tuple[str, ...]  # funding outputs, sorted
     slack: Msat  # `owned` may be off by this much: the node tells some of its parts in whole satoshis
+    pending: tuple[PendingHtlc, ...] = ()  # `owned` holds the outgoing ones and none of the incoming
 
 
 @dataclass(frozen=True, slots=True)

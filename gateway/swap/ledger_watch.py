@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import structlog
 
 from gateway.btc.ports import Holdings
 from gateway.errors import Refused
+from gateway.hashlock import Hashlock
 from gateway.store.ledger_rows import Leg
 from gateway.store.store import Store
+from gateway.store.transaction import Transaction
 from gateway.swap import errors
+from gateway.swap import state as s
+from gateway.swap.engine import IN, OUT
 from gateway.swap.ledger import LOVELACE, MSAT, OPERATOR, Difference, Row, Rows, accepted, difference
-from gateway.units import Lovelace
+from gateway.swap.runner import Key
+from gateway.units import Lovelace, Msat
 
 log = structlog.get_logger("gateway.ledger")
 _OPENING, _NODE, _ACCEPTED = "opening/", "lightning/", "accepted/"
@@ -73,6 +79,7 @@ class LedgerWatch:
         in_channels = self._in_channels()
         async with self._store.read() as tx:
             sums = await tx.audit.balances()
+            held = held and await _as_booked(tx, held)
         if held is None:
             return difference(sums, in_channels, None)
         return difference(sums, in_channels, held.owned, held.slack)
@@ -90,8 +97,9 @@ class LedgerWatch:
         async with self._store.read() as tx:
             known = await tx.audit.last_memo(_NODE)
             sums = await tx.audit.balances()
+            booked = await _as_booked(tx, held)
         if known != mark:
-            found = difference(sums, Lovelace(0), held.owned)
+            found = difference(sums, Lovelace(0), booked.owned)
             rows = accepted(Difference(Lovelace(0), found.msat)) or _nothing(MSAT)
             await self._post(_NODE, rows, mark)
         return held
@@ -109,6 +117,31 @@ class LedgerWatch:
         async with self._store.transaction("ledger.post") as tx:
             name = f"{prefix}{await tx.audit.count(prefix) + 1}"
             await tx.audit.post(name, [Leg(row.account, row.unit, row.amount, memo) for row in rows])
+
+
+async def _as_booked(tx: Transaction, held: Holdings) -> Holdings:
+    """An HTLC whose end LND's record has told, and the books too, lies in the commitment until LND's peer signs it
+    away: a peer that stays silent must not stop the swaps. It counts as what the books say that it became."""
+    owned, slack = held.owned, held.slack
+    for htlc in held.pending:
+        attempts = await tx.swaps.of_hash(Hashlock(htlc.hashlock))
+        if not attempts:
+            continue  # forwarded for others, or the operator's own
+        newest = max(attempts, key=lambda one: one.attempt)
+        key = Key(newest.direction, newest.hashlock, newest.attempt)
+        state, _ = await tx.load(key.kind, key.entity_id)
+        if htlc.incoming and key.kind == IN and isinstance(state, s.Done):
+            owned += htlc.amount
+        elif (
+            not htlc.incoming
+            and key.kind == OUT
+            and isinstance(state, (s.PreimageKnown, s.IncomingClaiming, s.Done))
+        ):
+            owned -= htlc.amount
+        else:
+            continue
+        slack += Msat(1_000)
+    return replace(held, owned=owned, slack=slack)
 
 
 def _nothing(unit: str = LOVELACE) -> Rows:

@@ -20,14 +20,17 @@ from gateway.errors import Refused
 from gateway.outcome import Continue
 from gateway.store.codec import Codecs
 from gateway.store.hooks import HookPoint
+from gateway.store.ledger_rows import Leg
 from gateway.store.store import Store
-from gateway.swap import btc_to_cl, cl_to_btc, errors, ledger, payee, payer
+from gateway.swap import btc_to_cl, cl_to_btc, codecs, errors, ledger, payee, payer
 from gateway.swap import events as e
 from gateway.swap import inputs as i
 from gateway.swap import state as s
+from gateway.swap.engine import IN, OUT
 from gateway.swap.ledger import LOVELACE, MSAT, Row
 from gateway.swap.ledger_watch import LedgerWatch
 from gateway.swap.quote import Direction, Quote
+from gateway.swap.runner import Key
 from gateway.swap.transitions import evolve
 from gateway.units import BlockHeight, Lovelace, Ms, Msat, Rate
 from tests.support.swap_machines import (
@@ -224,6 +227,7 @@ class Networks:
         self.lovelace, self.msat, self.channels, self.away = 500, 7_000, ("a:0", "b:1"), False
         self.alarms: list[str] = []
         self.slack = 0
+        self.pending: tuple[b.PendingHtlc, ...] = ()
 
     def in_channels(self) -> Lovelace:
         return Lovelace(self.lovelace)
@@ -231,13 +235,15 @@ class Networks:
     async def holdings(self) -> b.Holdings:
         if self.away:
             raise Refused(UNAVAILABLE())
-        return b.Holdings(Msat(self.msat), self.channels, Msat(self.slack))
+        return b.Holdings(Msat(self.msat), self.channels, Msat(self.slack), self.pending)
 
     def alarm(self, _: str, code: str, detail: str) -> None:
         self.alarms.append(code)
 
     async def watch(self, path: Path) -> tuple[Store, LedgerWatch]:
-        store = await Store.open(f"sqlite:///{path}/a.db", network="regtest", codecs=Codecs())
+        known = Codecs()
+        codecs.register(known)
+        store = await Store.open(f"sqlite:///{path}/a.db", network="regtest", codecs=known)
         watch = LedgerWatch(store, self.in_channels, self.holdings, self.alarm)
         await watch.start()
         return store, watch
@@ -278,6 +284,47 @@ async def test_a_difference_that_stays_stops_new_swaps_until_it_is_explained(tmp
     await watch.check()
     await watch.check()
     assert "+1 lovelace" in watch.why
+    await store.close()
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+async def test_a_peer_that_does_not_sign_a_settled_htlc_away_stops_no_swap(
+    tmp_path: Path, direction: Direction
+) -> None:
+    """LND's record and the books say that it is settled; the commitment keeps it until LND's peer wakes up."""
+    net = Networks()
+    store, watch = await net.watch(tmp_path)
+    await watch.check()
+    incoming = direction is Direction.BTC_TO_CL
+    lock, amount = SECRET.hashlock, 10_000_000
+    swap = quote(direction)
+    key = Key(IN if incoming else OUT, lock, 1)
+    states: dict[str, s.State] = {
+        "open": s.Quoted(swap),
+        "settled": s.Done(swap, SECRET, "settled"),
+    }
+    version = 0
+    net.pending = (b.PendingHtlc(lock.raw, incoming, Msat(amount)), b.PendingHtlc(b"f" * 32, True, Msat(7)))
+    for name, state in states.items():
+        async with store.transaction("test") as tx:
+            if not version:
+                await tx.swaps.begin(lock.hex(), 1, lock, key.kind)
+            events = (e.QuoteGiven(swap),)
+            version = await tx.append(key.kind, key.entity_id, version, events, state, ())
+        if name == "open":
+            assert not await watch.check()  # in flight: the ledger says the same
+    async with store.transaction("test") as tx:  # what the swap's own events have booked meanwhile
+        moved = amount if incoming else -amount
+        legs = [Leg("lightning", MSAT, moved, ""), Leg("exchange", MSAT, -moved, "")]
+        await tx.audit.post("swap/1", legs)
+    for _ in range(3):
+        assert not await watch.check()
+    net.pending, net.msat = (), 7_000 + moved
+    assert not await watch.check()
+    net.msat -= 5
+    for _ in range(2):
+        await watch.check()
+    assert "-5 msat" in watch.why
     await store.close()
 
 
