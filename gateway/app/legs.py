@@ -77,6 +77,8 @@ class Legs:
         state = self._channels.state(channel)
         if not isinstance(state, (s.Normal, s.Draining)):
             return False
+        if isinstance(state, s.Normal) and state.frozen:  # nothing was paid yet: it goes back
+            return False
         held = find_held(state.books, index)
         return held is not None and isinstance(held.status, s.Unanswered)
 

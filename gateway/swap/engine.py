@@ -106,7 +106,7 @@ class SwapEngine:
         self.identity = Identity(store, bitcoin, self._options.accepted_node, self._any_risk)
         self._outgoing = Outgoing(
             bitcoin, legs, profile, self.identity,
-            clocks=self._clocks, constants=self.constants, why_paused=self._why_held,
+            clocks=self._clocks, constants=self.constants, why_paused=self._why_held, now=clock.now,
         )  # fmt: skip
         self._desk = Desk(
             self.runner, bitcoin, legs, clock, profile, policy,

@@ -27,9 +27,14 @@ from gateway.swap import inputs as i
 from gateway.swap import state as s
 from gateway.swap.identity import Identity
 from gateway.swap.ports import ChannelLegs
+from gateway.swap.quote import Quote
 from gateway.swap.runner import Key, Runner
 from gateway.swap.timelock import Clocks
-from gateway.units import BlockDelta
+from gateway.units import BlockDelta, PosixMs
+
+
+def _never_sent(why: Rejection) -> i.PaymentAnswer:
+    return i.PaymentAnswer(PaymentFailed(NEVER_SENT, f"not sent: {why}"))
 
 
 class Outgoing:
@@ -45,7 +50,9 @@ class Outgoing:
         clocks: Callable[[], Awaitable[Clocks]],
         constants: Callable[[], Awaitable[TimeConstants]],
         why_paused: Callable[[], str],
+        now: Callable[[], PosixMs],
     ) -> None:
+        self._now = now
         self._btc, self._legs, self._profile, self._identity = bitcoin, legs, profile, identity
         self._clocks, self._constants, self._why_paused = clocks, constants, why_paused
         self._unsent: set[Key] = set()  # intended by this process and not yet handed to LND
@@ -59,14 +66,23 @@ class Outgoing:
         crash, whether it was sent is LND's to say (X5, X6). What fails before the hand-over is delivered again.
         """
         if key in self._unsent:
-            clocks = await self._risk()  # LND counts the limit from its own height at the start
+            try:
+                clocks = await self._risk()  # LND counts the limit from its own height at the start
+            except Refused:
+                state = runner.live.get(key)
+                late = None if state is None else self._expired(state.quote)
+                if late is None or not isinstance(state, s.OutgoingIntended):
+                    raise
+                self._unsent.discard(key)
+                await runner.feed(key, _never_sent(late))
+                return
             held = await self._holds(runner.live.get(key))
             state = runner.live.get(key)
             if key in self._unsent and isinstance(state, s.OutgoingIntended):
                 limit = self._payable(state, clocks, held)
                 self._unsent.discard(key)  # from here on it may have left
                 if isinstance(limit, Rejection):
-                    await runner.feed(key, i.PaymentAnswer(PaymentFailed(NEVER_SENT, f"not sent: {limit}")))
+                    await runner.feed(key, _never_sent(limit))
                 else:
                     await runner.feed(
                         key, i.PaymentAnswer(await self._send(replace(request, cltv_limit=limit)))
@@ -108,10 +124,18 @@ class Outgoing:
         assert isinstance(state.outgoing, s.PaymentOut)
         if not held:
             return errors.CHEQUE_GONE(field="cheque", got=state.incoming.index)
-        if clocks.now > quote.valid_until + self._profile.skew:
-            return errors.QUOTE_EXPIRED(field="valid_until", got=quote.valid_until.value)
+        late = self._expired(quote)
+        if late is not None:
+            return late
         limit = cl_to_btc.limit_now(self._profile, clocks, state)
         return limit if isinstance(limit, Rejection) else min(state.outgoing.cltv_limit, limit)
+
+    def _expired(self, quote: Quote) -> Rejection | None:
+        """Its price is nobody's any more: a leg that has not left by now never leaves. Needs neither network, so that
+        a pause without end holds nobody's funds until the lock ends."""
+        if self._now() > quote.valid_until + self._profile.skew:
+            return errors.QUOTE_EXPIRED(field="valid_until", got=quote.valid_until.value)
+        return None
 
     async def offer(self, runner: Runner, key: Key, effect: f.OfferCheque) -> None:
         async def answer() -> i.Input:
@@ -128,7 +152,14 @@ class Outgoing:
         """Why this cheque must not be signed now; nothing signs it afterwards."""
         state = runner.live.get(key)
         assert isinstance(state, s.OutgoingIntended)
-        context = btc_to_cl.Context(self._profile, await self._risk(), await self._constants(), key.attempt)
+        try:
+            clocks = await self._risk()
+        except Refused:
+            late = self._expired(state.quote)
+            if late is None:
+                raise
+            return i.ChequeNotOffered(late.code, str(late))
+        context = btc_to_cl.Context(self._profile, clocks, await self._constants(), key.attempt)
         found = await self._btc.lookup_invoice(effect.hashlock)
         if isinstance(found, InvoiceSettled):
             return i.InvoiceAnswer(found)

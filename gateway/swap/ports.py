@@ -41,7 +41,7 @@ class ChannelLegs(Protocol):
         ...
 
     async def holds(self, channel: ChannelId, index: int) -> bool:
-        """The partner's cheque lies with us unanswered, in a channel that no close is known of."""
+        """The partner's cheque lies with us unanswered, in a whole channel that no close is known of."""
         ...
 
     async def fulfil_cheque(self, channel: ChannelId, index: int, preimage: Preimage) -> str:

@@ -186,6 +186,32 @@ async def test_a_send_that_lnd_put_off_is_sent_later_and_once(tmp_path: Path) ->
     await store.close()
 
 
+@pytest.mark.threat("X14")
+async def test_a_pause_without_end_holds_no_payers_funds(tmp_path: Path) -> None:
+    """Nothing was sent, and at the old price nothing will be: the cheque goes back long before it expires."""
+    lnd, cheques, clock = SlowLnd(), Cheques(), HandClock()
+    store, engine, dispatcher = await _engine(tmp_path, lnd, cheques, clock)
+    key = await _intended(engine, lnd)
+    engine.paused = "the chain is not seen"
+    lnd.synced = False
+    lnd.gate.set()
+    await asyncio.sleep(0.3)
+    assert isinstance(await engine.runner.state_of(key), s.OutgoingIntended)
+    clock.time = QUOTE.valid_until + REGTEST.skew + Ms(1)
+    dispatcher.hurry()
+    await asyncio.wait_for(dispatcher.drain(), 10)
+    state = await engine.runner.state_of(key)
+    assert isinstance(state, s.IncomingReleasing)
+    assert errors.QUOTE_EXPIRED.code in state.proof
+    engine.paused, lnd.synced = "", True
+    await engine.reconcile()
+    await asyncio.wait_for(dispatcher.drain(), 10)
+    assert lnd.paid == []
+    assert set(cheques.cancelled) == {3}
+    await dispatcher.stop()
+    await store.close()
+
+
 @pytest.mark.threat("X3")
 async def test_what_cannot_be_sent_in_time_any_more_is_given_back_unsent(tmp_path: Path) -> None:
     """A limit of no blocks would be LND's own maximum: such a payment never leaves."""
