@@ -87,7 +87,7 @@ class Desk:
         if isinstance(facts, Rejection):
             return facts
         async with self._quoting:
-            known = self._open_quote(OUT, facts.hashlock, peer)
+            known = self._open_quote(OUT, facts.hashlock, peer, channel)
             if known is not None and known.invoice == facts.text:
                 return known
             context = await self._quote_context(OUT, peer, channel, facts.hashlock)
@@ -106,7 +106,7 @@ class Desk:
     ) -> Quote | Rejection:
         """btc_to_cl. Answers once LND has made the invoice; the same open request gets the same answer."""
         async with self._quoting:
-            known = self._open_quote(IN, hashlock, peer)
+            known = self._open_quote(IN, hashlock, peer, channel)
             if known is None or known.cardano != receive:
                 context = await self._quote_context(IN, peer, channel, hashlock)
                 if isinstance(context, Rejection):
@@ -169,18 +169,22 @@ class Desk:
             return errors.HASH_IN_USE(field="payment_hash", got=hashlock.hex())
         return state.quote
 
-    def _open_quote(self, kind: str, hashlock: Hashlock, peer: bytes) -> Quote | None:
+    def _open_quote(self, kind: str, hashlock: Hashlock, peer: bytes, channel: ChannelId) -> Quote | None:
         for key, state in self._runner.live.items():
             if key.kind == kind and key.hashlock == hashlock and isinstance(state, s.Quoted):
                 quote: Quote = state.quote
-                if quote.peer == peer and quote.valid_until > self._clock.now():
+                ours = (quote.peer, quote.channel) == (peer, channel)
+                if ours and quote.valid_until > self._clock.now():
                     return quote
         return None
 
     # -- what quotes see ----------------------------------------------------------------------
 
-    async def _liquidity(self, channel: ChannelId) -> tuple[Liquidity, bytes] | Rejection:
+    async def _liquidity(self, channel: ChannelId, peer: bytes) -> Liquidity | Rejection:
         standing = await self._legs.standing(channel)
+        if standing is not None and standing.peer != peer:
+            # nothing is asked of LND for a stranger: channel ids are public, and all quotes wait for one another
+            return errors.QUOTE_OTHER_PEER(field="channel", got=channel.hex())
         if standing is None or not standing.usable:
             why = standing.why_not if standing else "no such channel"
             return errors.NO_CARDANO_LIQUIDITY(field="channel", got=channel.hex(), detail=why)
@@ -203,16 +207,13 @@ class Desk:
                 if quote.channel == channel:
                     reserved_cheques += quote.cardano
                     slots_out += 1
-        return (
-            Liquidity(
-                bitcoin_local=balances.local - reserved_out,
-                bitcoin_remote=balances.remote - reserved_in,
-                channel_local=standing.local - reserved_cheques,
-                channel_remote=standing.remote - promised,
-                free_slots_in=standing.free_slots_in - slots_in,
-                free_slots_out=standing.free_slots_out - slots_out,
-            ),
-            standing.peer,
+        return Liquidity(
+            bitcoin_local=balances.local - reserved_out,
+            bitcoin_remote=balances.remote - reserved_in,
+            channel_local=standing.local - reserved_cheques,
+            channel_remote=standing.remote - promised,
+            free_slots_in=standing.free_slots_in - slots_in,
+            free_slots_out=standing.free_slots_out - slots_out,
         )
 
     async def _ada_share(self, market: Market) -> int:
@@ -234,12 +235,9 @@ class Desk:
         market = self._market()
         if isinstance(market, Rejection):
             return market  # X11: no new risk at a price that nobody knows; open swaps keep theirs
-        found = await self._liquidity(channel)
-        if isinstance(found, Rejection):
-            return found
-        liquidity, owner = found
-        if owner != peer:
-            return errors.QUOTE_OTHER_PEER(field="channel", got=channel.hex())
+        liquidity = await self._liquidity(channel, peer)
+        if isinstance(liquidity, Rejection):
+            return liquidity
         return QuoteContext(
             id=secrets.token_bytes(32),
             peer=peer,
