@@ -288,7 +288,7 @@ class Running:
     async def _look_at_providers(self) -> None:
         """Several are asked for their tips now and then, also those that nobody follows; a dispute is an alarm."""
         if len(self.provider.seats) > 1:
-            await self.provider.tip()
+            await self.provider.look()
         for seat in self.provider.seats:
             if seat.dispute and seat.dispute not in "".join(self.alarms):
                 self.alarm(seat.name, DISAGREE.code, seat.dispute)

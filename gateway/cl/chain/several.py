@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -49,6 +50,9 @@ class Several:
         self._dispute_s = dispute_s
         self._joint = Joint(self.seats, quorum, lag_s)
         self._differ_since: dict[str, float] = {}
+        self._again: dict[
+            str, Callable[[], Awaitable[object]]
+        ] = {}  # what was answered differently, to be asked
 
     async def close(self) -> None:
         for seat in self.seats:
@@ -71,6 +75,14 @@ class Several:
 
     def follow(self, points: Sequence[Point]) -> AsyncIterator[ChainEvent]:
         return self._joint.follow(points)
+
+    async def look(self) -> None:
+        """Call it now and then: asks for the tips, and again what was answered differently. Else a question that is
+        asked once an hour would make one dispute of two blocks on their way, and of one of them a pause for hours."""
+        await self.tip()
+        for again in tuple(self._again.values()):
+            with suppress(Refused):
+                await again()
 
     # --- ChainReader ---------------------------------------------------------------------------
 
@@ -101,7 +113,7 @@ class Several:
         together = {seat.name for seat, _ in best}
         whole = sum(len(group) for group in groups.values())
         agree = {seat.name: seat.name in together for group in groups.values() for seat, _ in group}
-        lasting = self._note("params", agree, len(best) == whole)
+        lasting = self._note("params", agree, len(best) == whole, self.params)
         if len(best) < self._need(whole) and not (lasting and len(best) * 2 == whole):
             raise Refused(DISAGREE(field="params", got=f"{len(groups)} versions", allowed="one"))
         return best[0][1]  # of equals the most trusted one's, as it was asked first
@@ -134,13 +146,15 @@ class Several:
                 bare[seat.name].add(core)
         kept = {core: found[0] for core, found in votes.items() if len(found) >= need}
         agree = {name: cores == kept.keys() for name, cores in bare.items()}
-        if self._note(what, agree, all(agree.values())):
+        if self._note(what, agree, all(agree.values()), lambda: self._shown(what, work)):
             trusted = bare[answers[0][0].name]
             halves = {core: found[0] for core, found in votes.items() if len(found) * 2 == len(answers)}
             kept |= {core: utxo for core, utxo in halves.items() if core in trusted}
         return tuple(sorted(kept.values(), key=lambda u: (u.ref.tx_id, u.ref.index)))
 
-    def _note(self, what: str, agree: dict[str, bool], all_agree: bool) -> bool:
+    def _note(
+        self, what: str, agree: dict[str, bool], all_agree: bool, again: Callable[[], Awaitable[object]]
+    ) -> bool:
         """Differences that a block on its way explains pass by themselves; a lasting one is named. Answers whether it
         lasts. `agree`: of each that answered; one alone proves nothing about anyone."""
         if len(agree) == 1:
@@ -148,6 +162,9 @@ class Several:
         now = asyncio.get_running_loop().time()
         if all_agree:
             self._differ_since.pop(what, None)
+            self._again.pop(what, None)
+        else:
+            self._again[what] = again
         since = self._differ_since.setdefault(what, now) if not all_agree else now
         lasting = not all_agree and now - since >= self._dispute_s
         for seat in self.seats:
