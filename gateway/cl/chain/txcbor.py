@@ -16,7 +16,7 @@ from gateway.errors import Refused
 
 _UINT, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)
 _BREAK = 0xFF
-MINT = 1  # redeemer tag
+SPEND, MINT = 0, 1  # redeemer tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,15 @@ class TxView:
     created: tuple[tuple[int, TxOutput], ...]
     policies: tuple[bytes, ...]  # that mint or burn, in the order of their redeemers
     mint_redeemers: tuple[tuple[int, bytes], ...]  # index -> data CBOR
+    spend_redeemers: tuple[int, ...] = ()  # the inputs of scripts, by their place in the ledger's order
+
+    def script_place(self, ref: OutputRef) -> tuple[int, int] | None:
+        """Its place among the inputs that a script lets go, and how many they are; None: it is none of them."""
+        order = sorted(self.spent, key=lambda one: (one.tx_id, one.index))
+        places = sorted(set(self.spend_redeemers))
+        if ref not in order or order.index(ref) not in places:
+            return None
+        return places.index(order.index(ref)), len(places)
 
     def mint_redeemer(self, policy: bytes) -> bytes | None:
         if policy not in self.policies:
@@ -90,30 +99,33 @@ def _read(raw: bytes) -> TxView:
         created = ((len(outputs), _output(raw, body[16])),) if 16 in body else ()
     policies: tuple[bytes, ...] = ()
     redeemers: tuple[tuple[int, bytes], ...] = ()
+    inputs: tuple[int, ...] = ()
     if 9 in body:
         policies = tuple(sorted(octets(raw, key) for key, _ in pairs(raw, body[9])))
-        redeemers = _mint_redeemers(raw, witness_at)
+        rows = _redeemers(raw, witness_at)
+        redeemers = tuple((index, data) for tag, index, data in rows if tag == MINT)
+        inputs = tuple(index for tag, index, _ in rows if tag == SPEND)
     digest = hashlib.blake2b(raw[body_at : _skip(raw, body_at)], digest_size=32).digest()
-    return TxView(digest, valid, spent, created, policies, redeemers)
+    return TxView(digest, valid, spent, created, policies, redeemers, inputs)
 
 
-def _mint_redeemers(raw: bytes, witness_at: int) -> tuple[tuple[int, bytes], ...]:
+def _redeemers(raw: bytes, witness_at: int) -> list[tuple[int, int, bytes]]:
+    """Tag, index and data CBOR of each, in both forms that the ledger takes."""
     at = _fields(raw, witness_at).get(5)
     if at is None:
-        return ()
-    found: list[tuple[int, bytes]] = []
+        return []
+    found: list[tuple[int, int, bytes]] = []
     if raw[_untag(raw, at)] >> 5 == _MAP:
         for key, value in pairs(raw, at):
             tag, index = (uint(raw, one) for one in array(raw, key)[:2])
             data = array(raw, value)[0]
-            found += [(index, raw[data : _skip(raw, data)])] if tag == MINT else []
+            found.append((tag, index, raw[data : _skip(raw, data)]))
     else:
         for row in array(raw, at):
             cells = array(raw, row)
             data = cells[2]
-            if uint(raw, cells[0]) == MINT:
-                found.append((uint(raw, cells[1]), raw[data : _skip(raw, data)]))
-    return tuple(found)
+            found.append((uint(raw, cells[0]), uint(raw, cells[1]), raw[data : _skip(raw, data)]))
+    return found
 
 
 def _refs(raw: bytes, at: int) -> tuple[OutputRef, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from gateway.cl.chain.txcbor import read
 from gateway.cl.chain.view import ChannelCreated, ChannelSpent, Located
 from gateway.cl.channel.state import Output
 from gateway.cl.data import books
@@ -57,16 +58,35 @@ def fold(located: Iterable[Located], our_key: t.VerificationKey, policy: bytes) 
 
 
 def _steps(spending: ChannelSpent) -> tuple[t.Step, ...]:
-    return () if spending.redeemer is None else _read(spending.redeemer)
+    """The step of this channel: a transaction has one for each input at the script, in the inputs' order. Where other
+    scripts' inputs stand between them it is one of a few, and what follows tells which; a step that cannot be read
+    is left out, since strangers may write what they like for their own channels."""
+    if spending.redeemer is None:
+        return ()
+    steps = _read(spending.redeemer)
+    place = _place(spending.tx_cbor, spending.ref)
+    if place is not None:
+        rank, count = place
+        others = max(0, count - len(steps))
+        steps = steps[max(0, rank - others) : rank + 1]
+    return tuple(step for step in steps if step is not None)
 
 
 @lru_cache(maxsize=64)
-def _read(redeemer: bytes) -> tuple[t.Step, ...]:
-    """Every step of the redeemer that can be read; strangers may have written others."""
+def _read(redeemer: bytes) -> tuple[t.Step | None, ...]:
     try:
-        return tuple(step for step in decode_steps(redeemer) if step is not None)
+        return decode_steps(redeemer)
     except Refused:
         return ()
+
+
+@lru_cache(maxsize=64)
+def _place(tx_cbor: bytes, ref: t.OutputRef) -> tuple[int, int] | None:
+    """Which of the scripts' inputs it is, and how many they are; None: the transaction does not tell."""
+    try:
+        return read(tx_cbor).script_place(ref)
+    except Refused:
+        return None
 
 
 _shown = lru_cache(maxsize=64)(shown_preimages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 
+import cbor2
 import pytest
 from nacl.signing import SigningKey
 
@@ -57,7 +58,17 @@ class Film:
         self.ref = t.OutputRef(tx_id, 0)
         return Utxo(self.ref, address, self.lovelace, ((token, 1),), codec.encode_datum(self.datum))
 
-    def step(self, step: t.Step, by: SigningKey, *, add: int = 0, beside: tuple[t.Step, ...] = ()) -> Film:
+    def step(
+        self,
+        step: t.Step,
+        by: SigningKey,
+        *,
+        add: int = 0,
+        beside: tuple[t.Step, ...] = (),
+        foreign: int | None = None,
+    ) -> Film:
+        """`beside`: steps of other channels, whose inputs come before this one's; with `foreign`, how many inputs of
+        other scripts too, the transaction itself is shown."""
         total = self.lovelace - MIN_ADA
         at = books.Situation(
             CID, total, (w.public(by),), w.verify, self.lb, self.ub, total + Lovelace(add) if add else None
@@ -65,7 +76,8 @@ class Film:
         done = books.apply_step(self.datum, step, at)
         tx_id = hashlib.sha256(b"tx %d" % len(self.located)).digest()
         redeemer = codec.encode_redeemer(t.MintRedeemer(None, (*beside, step)))
-        spent = ChannelSpent(CID, self.ref, tx_id, b"", redeemer)
+        raw = b"" if foreign is None else self._transaction(len(beside), foreign, redeemer)
+        spent = ChannelSpent(CID, self.ref, tx_id, raw, redeemer)
         if isinstance(done, books.Ended):
             self._block(spent, TxSeen(tx_id, True))
         else:
@@ -73,6 +85,19 @@ class Film:
             self.datum, self.lovelace = done.datum, done.least + MIN_ADA
             self._block(spent, ChannelCreated(CID, self._utxo(tx_id)), TxSeen(tx_id, True))
         return self
+
+    def _transaction(self, before: int, foreign: int, redeemer: bytes) -> bytes:
+        """Inputs of other channels, of other scripts and of a wallet, then ours; as a set has them, in no order."""
+        scripts = [(bytes(32), index) for index in range(before)]
+        scripts += [(b"\x00" * 31 + b"\x01", index) for index in range(foreign)] + [
+            (self.ref.tx_id, self.ref.index)
+        ]
+        inputs = sorted([*scripts, (b"\x00" * 31 + b"\x02", 0)])
+        units = [0, 0]
+        rows = [[0, inputs.index(one), 0, units] for one in scripts]
+        rows.append([1, 0, cbor2.loads(redeemer), units])
+        body = {0: [list(one) for one in reversed(inputs)], 1: [], 2: 0, 9: {POLICY: {b"": 1}}}
+        return cbor2.dumps([body, {5: rows}, True, None])
 
     def later(self, by_ms: int) -> Film:
         self.lb, self.ub = PosixMs(self.lb.value + by_ms), PosixMs(self.ub.value + by_ms)
@@ -205,6 +230,29 @@ def test_the_end_pays_what_it_unlocks(unlocking: bool) -> None:
 
 @pytest.mark.threat("W1")
 @pytest.mark.kind("SM")
+@pytest.mark.parametrize("foreign", [0, 2])
+def test_of_many_channels_ends_in_one_transaction_each_counts_its_own(foreign: int) -> None:
+    """A neighbour that carries its list as a hash and opens nothing fits every channel: it is not this one's step."""
+    film = closed()
+    entries = film.output().first
+    film.later(SOON.value - film.lb.value + 1_000)
+    film.step(respond(entries=entries, drop=True), OTHER)
+    own = film.output().second
+    neighbour = t.EndResolved(None, (), None)
+    film.step(
+        t.EndResolved(own, (t.Unlock(1, w.secret(3)),), None), OPENER, beside=(neighbour,), foreign=foreign
+    )
+    assert film.seen_by(OPENER).paid_held == (2, 3)
+
+
+def test_of_many_responds_in_one_transaction_each_counts_its_own() -> None:
+    """What a neighbour presented and opened was never paid to this channel, though both keep the same lists."""
+    film = closed()
+    neighbour = respond(w.unlocked(OPENER, CID, 7, 6_000_000, LATE))
+    film.step(respond(), OTHER, beside=(neighbour,), foreign=0)
+    assert film.output(OTHER).paid_held == ()
+
+
 def test_a_rollback_tells_the_earlier_story_again() -> None:
     """The story of each prefix is what it was when the chain stood there."""
     film = Film.opened()
