@@ -80,7 +80,9 @@ class LndChannel:
         if code is grpc.StatusCode.UNAVAILABLE and "certificate" in lowered:
             # not every failed handshake: a node that stops or starts breaks handshakes too
             return errors.CERTIFICATE(field="tls_cert", detail=text)
-        if code in _REFUSED or any(words in lowered for words in _MACAROON_WORDS):
+        # while it starts or goes down its macaroon store is shut: that says nothing about the macaroon
+        down = any(words in lowered for words in _ENDING_WORDS)
+        if code in _REFUSED or (not down and any(words in lowered for words in _MACAROON_WORDS)):
             return errors.MACAROON(field="macaroon", detail=text)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.TIMEOUT(field=what, detail=text)
@@ -90,7 +92,7 @@ class LndChannel:
                 return state
         if any(words in lowered for words in _STARTING_WORDS):
             return errors.STARTING(field=what, detail=text)
-        if code is grpc.StatusCode.UNAVAILABLE or any(words in lowered for words in _ENDING_WORDS):
+        if code is grpc.StatusCode.UNAVAILABLE or down:
             return errors.UNAVAILABLE(field=self.target, detail=text)
         return errors.MALFORMED(field=what, got=code.name, detail=text)
 
@@ -116,7 +118,10 @@ _STARTING_WORDS = (
     "unknown service lnrpc.lightning",  # its core is registered last: no LND is without it for long
 )  # fmt: skip
 # what a node says, and gRPC about it, while it goes down
-_ENDING_WORDS = ("shutting down", "context canceled", "stream removed", "rst_stream", "unexpected eof")
+_ENDING_WORDS = (
+    "shutting down", "context canceled", "stream removed", "rst_stream", "unexpected eof",
+    "database not open", "database is closed", "store is locked",  # bbolt, sql, LND's macaroons/store.go
+)  # fmt: skip
 _REFUSED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 _MAYBE_LOCKED = (
     grpc.StatusCode.UNKNOWN,
