@@ -12,7 +12,7 @@ CONTRACT := tests/integration/btc_contract
 # so that neither of two processes ends with the long ones alone
 LONG_FIRST := $(addprefix tests/integration/,kill lnd lnd_path docs bad_input cl_node) tests
 
-.PHONY: demo test attack histories timelocks check fmt lint types unit validators validators-check lock daemons judge postgres docs docs-check wheel-test smoke clean
+.PHONY: demo test attack bench-devnet histories timelocks check fmt lint types unit validators validators-check lock daemons judge postgres docs docs-check wheel-test smoke clean
 
 demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 	$(BIN)/python -m regtest.demo --bln $(BLN)
@@ -25,6 +25,11 @@ test: $(VENV)/.dev lint types unit docs-check validators-check judge attack daem
 # Every named mutation before two judges, every clause of the validator taken out once; writes build/attack.json.
 attack: $(VENV)/.dev judge
 	$(BIN)/python -m tests.attack.report
+
+# Lives of channels on the embedded devnet: script transactions a minute (aim 1,000), where the time goes, scalus on the
+# same transactions, a week of time travel (aim 1 s), a profile; writes build/bench/devnet.json. Half a minute.
+bench-devnet: $(VENV)/.dev judge
+	$(BIN)/python -m tests.bench.bench_devnet
 
 # The channel under 2 x 1000 random histories of 50 actions (honest ends, a cheating one), and 100 of real nodes settled on the judged devnet:
 # minutes, so beside `make test`.

@@ -1,6 +1,6 @@
 // The ledger emulator of scalus behind lines of JSON: one request a line on stdin, one answer a line on stdout.
 // {"do": "begin", "utxo": hex, "zero_time": ms, "slot": n}   a new emulator over a UTxO map
-// {"do": "submit", "tx": hex, "slot": n}                     {"ok": bool, "error": text | null}
+// {"do": "submit", "tx": hex, "slot": n}                     {"ok": bool, "error": text | null, "micros": of submitTx alone}
 // {"do": "utxo"}                                             {"utxo": hex}
 import { createInterface } from 'node:readline'
 import { createRequire } from 'node:module'
@@ -21,8 +21,12 @@ const handlers = {
   },
   submit(request) {
     emulator.setSlot(request.slot)
-    const result = emulator.submitTx(bytes(request.tx))
-    return { ok: result.isSuccess, error: result.isSuccess ? null : String(result.error), logs: result.logs ?? [] }
+    const tx = bytes(request.tx)
+    const begun = process.hrtime.bigint()
+    const result = emulator.submitTx(tx)
+    const micros = Number((process.hrtime.bigint() - begun) / 1000n)
+    const error = result.isSuccess ? null : String(result.error)
+    return { ok: result.isSuccess, error, logs: result.logs ?? [], micros }
   },
   utxo() {
     return { utxo: text(emulator.getUtxosCbor()) }

@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.cl.data.types import OutputRef
-from gateway.cl.l1.body import MINT, SPEND, Assets, Draft, Out, Redeemer, encode, output_bytes
+from gateway.cl.l1.body import (
+    MINT,
+    SPEND,
+    Assets,
+    Draft,
+    Out,
+    Redeemer,
+    encode,
+    key_witness_bytes,
+    output_bytes,
+)
 from gateway.cl.l1.errors import NO_FUNDS, TOO_BIG
 from gateway.cl.l1.protocol import Figures
 from gateway.cl.l1.validity import Window
@@ -143,9 +153,11 @@ class _Rounds:
             draft = self._draft(fee, units)
             tx, tx_id = encode(draft, self.figures.cost_model_v3)
             measured = self._measure(tx, units)
-            wanted = self._fee(replace(draft, redeemers=self._redeemers(measured)))
-            if measured == units and wanted <= fee:
-                self._check_limits(draft)
+            final = draft if measured == units else replace(draft, redeemers=self._redeemers(measured))
+            size = len(tx) if final is draft else len(encode(final, self.figures.cost_model_v3)[0])
+            wanted = self._fee(final, self._signed_size(size))
+            if final is draft and wanted <= fee:
+                self._check_limits(draft, self._signed_size(size))
                 return Balanced(draft, tx, tx_id)
             # Never back down within a run: a fee that shrinks its own size would not settle.
             fee = max(wanted, fee) if measured == units else wanted
@@ -225,28 +237,26 @@ class _Rounds:
                 )
         raise _Short(need)
 
-    def _signed_size(self, draft: Draft) -> int:
+    def _signed_size(self, unsigned: int) -> int:
         """With one witness for each channel key and the wallet's; the change output's size is already in."""
-        witnesses = len(draft.signers) + 1
-        return len(encode(draft, self.figures.cost_model_v3, witnesses)[0])
+        return unsigned + key_witness_bytes(len(self.plan.signers) + 1)
 
     def _ref_bytes(self, draft: Draft) -> int:
         """Each distinct output with a script counts once (Conway), however many inputs use it."""
         return len(self.plan.script) if draft.references else 0
 
-    def _fee(self, draft: Draft) -> int:
+    def _fee(self, draft: Draft, size: int) -> int:
         mem = sum(r.units.mem for r in draft.redeemers)
         steps = sum(r.units.steps for r in draft.redeemers)
-        size = self._signed_size(draft)
         least = self.figures.fee(size, ExUnits(mem, steps), self._ref_bytes(draft))
         return least + self.view.fee_bonus.value
 
-    def _check_limits(self, draft: Draft) -> None:
+    def _check_limits(self, draft: Draft, size: int) -> None:
         f = self.figures
         mem = sum(r.units.mem for r in draft.redeemers)
         steps = sum(r.units.steps for r in draft.redeemers)
         rows = (
-            ("bytes", self._signed_size(draft), f.max_tx_size),
+            ("bytes", size, f.max_tx_size),
             ("mem", mem, f.max_mem),
             ("steps", steps, f.max_steps),
             ("reference script bytes", self._ref_bytes(draft), f.max_ref_size),
