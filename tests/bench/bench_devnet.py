@@ -16,6 +16,7 @@ import pstats
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ class Run:
     weeks: dict[int, float]
 
 
-async def run(pairs: int) -> Run:
+async def run(pairs: int, week_blocks: Sequence[int] = (1, WEEK_BLOCKS, EVERY_BLOCK)) -> Run:
     """Raises `Refusal` when a transaction is not accepted."""
     async with Devnet(DevnetOptions(start_ms=phase2.SLOT_ZERO_MS)) as devnet:
         world = World(devnet)
@@ -72,7 +73,7 @@ async def run(pairs: int) -> Run:
                     for life in group:
                         phase(life)
             world.mine()
-            weeks = {blocks: _week(devnet, blocks) for blocks in (1, WEEK_BLOCKS, EVERY_BLOCK)}
+            weeks = {blocks: _week(devnet, blocks) for blocks in week_blocks}
             for phase in AFTER_THE_PERIOD:
                 for life in alone:
                     phase(life)
@@ -123,7 +124,7 @@ def profiled(pairs: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The functions that take most time by themselves, and each package's share of the whole."""
     profile = cProfile.Profile()
     profile.enable()
-    asyncio.run(run(pairs))
+    asyncio.run(run(pairs, (1,)))
     profile.disable()
     rows = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     whole = sum(row[2] for row in rows.values())
