@@ -102,9 +102,11 @@ class Seat:
 
 
 class GatewayWorld:
-    def __init__(self, directory: Path, devnet: Devnet, swaps: tuple[str, ...], gift: int) -> None:
+    def __init__(
+        self, directory: Path, devnet: Devnet, swaps: tuple[str, ...], gift: int, own_price: tuple[str, ...]
+    ) -> None:
         self.directory, self.devnet = directory, devnet
-        self._swaps, self._gift = swaps, gift
+        self._swaps, self._gift, self._own_price = swaps, gift, own_price
         self.bitcoin = SimulatedBitcoin(directory / "bitcoin")
         self._pulse: asyncio.Task[None] | None = None
         self._beat_s = 0.1
@@ -115,7 +117,7 @@ class GatewayWorld:
         nodes = self.bitcoin.describe()["nodes"]
         self.alice, self.lnd = LndClient(nodes["alice"]), nodes["gateway"]
         bitcoin = [f"bitcoin.{key}={self.lnd[key]}" for key in ("host", "port", "tls_cert", "macaroon")]
-        self.user = Seat(self.directory / "user", [*cardano, *OWN_PRICE])
+        self.user = Seat(self.directory / "user", [*cardano, *self._own_price])
         self.gateway = Seat(
             self.directory / "gateway", [*cardano, *bitcoin, "bitcoin.enabled=true", *self._swaps]
         )
@@ -193,11 +195,15 @@ class GatewayWorld:
 
 @asynccontextmanager
 async def gateway_world(
-    directory: Path, *, swaps: tuple[str, ...] = SWAPS, gift: int = CHANNEL // 2
+    directory: Path,
+    *,
+    swaps: tuple[str, ...] = SWAPS,
+    gift: int = CHANNEL // 2,
+    own_price: tuple[str, ...] = OWN_PRICE,
 ) -> AsyncIterator[GatewayWorld]:
     """The user opens one channel; `gift` of it is the gateway's from the start."""
     async with judged_devnet() as devnet:
-        world = GatewayWorld(directory, devnet, swaps, gift)
+        world = GatewayWorld(directory, devnet, swaps, gift, own_price)
         try:
             await world.start()
             yield world

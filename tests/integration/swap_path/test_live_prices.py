@@ -14,6 +14,8 @@ from gateway.units import Ms
 from regtest.exchanges.server import Exchanges
 from tests.support.gateway_world import SWAPS, gateway_world, until
 
+OWN_PRICE = ("swap.rate_lovelace=140", "swap.rate_msat=100")  # the payer's, near what the exchanges say
+
 pytestmark = [pytest.mark.devnet, pytest.mark.node, pytest.mark.threat("X11")]
 
 
@@ -24,7 +26,7 @@ async def test_a_payment_at_the_live_price_and_none_without_one(tmp_path: Path) 
             "prices.timeout_ms=10000", "swap.spread_ppm=2000", "swap.inventory_ppm=10000",
             *(f"prices.{name}_url={exchanges.url}" for name in VENUES),
         )  # fmt: skip
-        async with gateway_world(tmp_path, swaps=terms) as world:
+        async with gateway_world(tmp_path, swaps=terms, own_price=OWN_PRICE) as world:
 
             async def priced() -> Any:
                 found = await world.gateway.get("/price")
