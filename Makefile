@@ -12,7 +12,7 @@ CONTRACT := tests/integration/btc_contract
 # so that neither of two processes ends with the long ones alone
 LONG_FIRST := $(addprefix tests/integration/,kill lnd lnd_path docs bad_input cl_node) tests
 
-.PHONY: demo test attack bench-devnet histories timelocks check fmt lint types unit validators validators-check lock daemons judge postgres docs docs-check wheel-test smoke clean
+.PHONY: demo test attack bench-devnet bench-l1 histories timelocks check fmt lint types unit validators validators-check lock daemons judge postgres docs docs-check wheel-test smoke clean
 
 demo: $(VENV)/.runtime $(if $(filter lnd,$(BLN)),daemons)
 	$(BIN)/python -m regtest.demo --bln $(BLN)
@@ -30,6 +30,11 @@ attack: $(VENV)/.dev judge
 # same transactions, a week of time travel (aim 1 s), a profile; writes build/bench/devnet.json. Half a minute.
 bench-devnet: $(VENV)/.dev judge
 	$(BIN)/python -m tests.bench.bench_devnet
+
+# The largest batch of each step that the protocol parameters allow, by the number of pending cheques, each judged twice,
+# beside the reference's costs; writes build/bench/l1.json. Minutes; GATEWAY_BENCH_STEPS="close respond" takes a part.
+bench-l1: $(VENV)/.dev judge
+	$(BIN)/python -m tests.bench.bench_l1
 
 # The channel under 2 x 1000 random histories of 50 actions (honest ends, a cheating one), and 100 of real nodes settled on the judged devnet:
 # minutes, so beside `make test`.
