@@ -2,7 +2,8 @@
 
 Real transactions of our builders, fee input and collateral included, each accepted by the devnet's ledger with the
 Aiken evaluator and by scalus's emulator. mem and cpu are a channel's share of the mint run (the
-slope over the batch), as the reference's figures beside them are; ours with full lists. Ends with status 1 when a judge refuses.
+slope over the batch), as the reference's figures beside them are; ours with full lists.
+Ends with status 1 when a judge refuses.
 """
 
 from __future__ import annotations
