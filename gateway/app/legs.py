@@ -159,8 +159,8 @@ class Notices:
                 given = i.ExtensionAsked(channel, index, timeout)
             case f.NoticePreimage(_, preimage):
                 given = i.PreimageSeen(preimage)
-            case f.NoticeDead(_, _, proof):
-                given = i.OutgoingChequeDead(proof)
+            case f.NoticeDead(index, _, proof):
+                given = i.OutgoingChequeDead(channel, index, proof)
             case f.NoticeSettled(index, _, proof):
                 given = i.IncomingChequeSettled(channel, index, proof)
             case f.NoticeReleased(index, _, proof):

@@ -227,7 +227,11 @@ def _outgoing_live(
             return _learned(preimage)
         case i.InvoiceAnswer(InvoiceSettled(preimage)) if preimage.opens(quote.hashlock):
             return _learned(preimage)  # somebody settled in LND: the money is in, the preimage is out
-        case i.OutgoingChequeDead(proof):
+        case i.OutgoingChequeDead(channel, index, proof):
+            # told again after a crash it may be the end of an earlier attempt's cheque: this one can still be claimed
+            sent = state.index if isinstance(state, s.OutgoingInFlight) else index
+            if (channel, index) != (state.outgoing.channel, sent):
+                return Wait("that is not this swap's cheque")
             dead = e.OutgoingProvedDead(proof)
             return Continue((dead, e.ReleaseStarted()), (f.CancelInvoice(quote.hashlock),))
         case i.Tick():

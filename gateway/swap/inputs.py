@@ -85,8 +85,11 @@ class PreimageSeen:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingChequeDead:
-    """One of the three Cardano proofs (docs/swaps.md), as the channel stored it."""
+    """One of the three Cardano proofs (docs/swaps.md), as the channel stored it. A hash may have had a cheque before:
+    only the end of the swap's own ends its leg."""
 
+    channel: ChannelId
+    index: int
     proof: str
 
 

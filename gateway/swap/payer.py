@@ -250,7 +250,10 @@ def _live(state: ChequeIntended | ChequeLive, given: Input) -> Outcome[Event, Of
             if not preimage.opens(state.order.hashlock):
                 return Reject(errors.PREIMAGE_WRONG(field="preimage", got=preimage.hashlock.hex()))
             return Continue((WasPaid(preimage),))
-        case i.OutgoingChequeDead(proof):
+        case i.OutgoingChequeDead(channel, index, proof):
+            sent = state.index if isinstance(state, ChequeLive) else index
+            if (channel, index) != (state.order.channel, sent):
+                return Wait("that is not this payment's cheque")
             return Continue((HasFailed(proof),))
         case i.ExtensionAsked() if isinstance(state, ChequeLive):
             return _extend(state, given)

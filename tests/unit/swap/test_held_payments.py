@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.btc import ports as b
+from gateway.cl.data.types import ChannelId
 from gateway.outcome import Continue, Wait
 from gateway.profile import REGTEST
 from gateway.swap import btc_to_cl
@@ -50,12 +51,29 @@ class TestBtcToCl:
         assert isinstance(state, s.Done)
 
     def test_a_dead_cheque_frees_the_payer(self) -> None:
-        path = (READY, HELD, i.ChequeOffered(9), i.OutgoingChequeDead("cancel signed by the receiver"))
+        path = (
+            READY,
+            HELD,
+            i.ChequeOffered(9),
+            i.OutgoingChequeDead(CHANNEL, 9, "cancel signed by the receiver"),
+        )
         state, effects = run(Direction.BTC_TO_CL, *path)
         assert isinstance(state, s.IncomingReleasing)
         assert effects[-1] == f.CancelInvoice(SECRET.hashlock)
         state, _ = run(Direction.BTC_TO_CL, *path, CANCELLED)
         assert isinstance(state, s.Released)
+
+    @pytest.mark.threat("X6")
+    @pytest.mark.parametrize("other", [(CHANNEL, 8), (ChannelId(b"\x09" * 20), 9)])
+    def test_the_end_of_another_cheque_with_this_hash_ends_nothing(
+        self, other: tuple[ChannelId, int]
+    ) -> None:
+        """Told again after a crash it is an earlier attempt's, while this one's cheque can still be claimed."""
+        path = (READY, HELD, i.ChequeOffered(9))
+        before, _ = run(Direction.BTC_TO_CL, *path)
+        after, effects = run(Direction.BTC_TO_CL, *path, i.OutgoingChequeDead(*other, "proof"))
+        assert after == before
+        assert not any(isinstance(one, f.CancelInvoice) for one in effects)
 
     @pytest.mark.threat("X13")
     def test_a_partial_set_never_becomes_a_cheque(self) -> None:
@@ -154,7 +172,12 @@ class TestBtcToCl:
         assert outcome == Continue((), (f.LookUpInvoice(SECRET.hashlock),))
 
     def test_lnd_may_forget_what_it_cancelled(self) -> None:
-        path = (READY, HELD, i.ChequeOffered(9), i.OutgoingChequeDead("cancel signed by the receiver"))
+        path = (
+            READY,
+            HELD,
+            i.ChequeOffered(9),
+            i.OutgoingChequeDead(CHANNEL, 9, "cancel signed by the receiver"),
+        )
         state, _ = run(Direction.BTC_TO_CL, *path, i.InvoiceAnswer(b.InvoiceNotFound()))
         assert isinstance(state, s.Released)
 

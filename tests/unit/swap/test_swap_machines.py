@@ -267,7 +267,8 @@ OUT_INPUTS: list[Any] = [
 IN_INPUTS: list[Any] = [
     READY, HELD, CANCELLED, LND_SETTLED, OPEN, i.InvoiceAnswer(b.InvoiceOpen("x", "a shop's")),
     i.InvoiceAnswer(b.InvoiceNotFound()), i.ChequeOffered(9), i.ChequeNotOffered("c", "d"),
-    i.PreimageSeen(SECRET), i.PreimageSeen(Preimage(b"\x08" * 32)), i.OutgoingChequeDead("proof"),
+    i.PreimageSeen(SECRET), i.PreimageSeen(Preimage(b"\x08" * 32)), i.OutgoingChequeDead(CHANNEL, 9, "proof"),
+    i.OutgoingChequeDead(CHANNEL, 8, "an earlier one's"),
     i.Tick(), i.CancelAsked(), i.RiskSeen(Risk(2e-4, "x")), i.RiskSeen(Risk(1.0, "x")),
 ]  # fmt: skip
 visited: set[tuple[str, str]] = set()
